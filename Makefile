@@ -1,0 +1,56 @@
+# Everything works on a fresh clone: each target makes .venv and installs what it needs, once.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench picture train clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TRAIN_DATA = $(if $(DATA),--data $(DATA))
+
+help:  ## Show these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.core  ## Cut the head out of examples/astronaut.jpg
+	$(BIN)/headcut examples/astronaut.jpg
+	@echo "Look at $(CURDIR)/examples/astronaut-head.png"
+
+test: .venv/.dev  ## Run all tests
+	$(BIN)/python -m pytest
+
+check: .venv/.dev  ## Lint, formatting, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict src/headcut
+
+format: .venv/.dev  ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: .venv/.dev  ## Measure speed, memory and size
+	$(BIN)/python benchmarks/bench.py
+
+picture: .venv/.core  ## Draw the README's picture again
+	$(BIN)/python docs/picture.py
+
+train: .venv/.dev  ## Train both networks and export them; DATA=folder of the data sets
+	$(BIN)/headcut-train train recipes/finder.toml $(TRAIN_DATA)
+	$(BIN)/headcut-train train recipes/segmenter.toml $(TRAIN_DATA)
+	$(BIN)/headcut-train export runs/finder/last.pt $(TRAIN_DATA)
+	$(BIN)/headcut-train export runs/segmenter/last.pt $(TRAIN_DATA)
+
+clean:  ## Remove .venv and caches; training runs stay
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.core: pyproject.toml hatch_build.py constraints.txt | .venv/bin/python
+	@echo "Installing headcut into .venv"
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/.dev: pyproject.toml hatch_build.py constraints.txt | .venv/bin/python
+	@echo "Installing headcut, training and test tools into .venv (about a gigabyte)"
+	@$(INSTALL) --editable ".[train,dev]"
+	@touch .venv/.core $@

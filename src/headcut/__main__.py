@@ -1,0 +1,5 @@
+"""`python -m headcut` is `headcut`."""
+
+from headcut.cli import main
+
+main()

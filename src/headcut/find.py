@@ -1,0 +1,138 @@
+"""Photo -> head boxes: the first look, at the whole photo and then at its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from headcut.geometry import Box, FloatArray, U8Array, crop_for_model, whole_photo_box
+from headcut.model_file import Model
+
+OVERLAP_OF_ONE_HEAD = 0.45
+"""Two boxes with a larger intersection over union are the same head, found twice."""
+
+TILE_SHARE = 0.5
+"""Side of a tile as a share of the photo's longest side."""
+
+WORTH_TILES_PX = 320
+"""In photos with a longer side, tiles show more than the look at the whole does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a head is: its box from crown to chin, and how sure the finder is, in [0, 1]."""
+
+    box_px: Box
+    confidence: float
+
+
+class HeadFinder:
+    """Finds every head in a photo.
+
+    Args:
+        model: a finder's model file.
+        threshold: confidence from which a head counts; the model's own by default.
+    """
+
+    def __init__(self, model: Model, threshold: float | None = None):
+        self.model = model
+        self.threshold = model.threshold if threshold is None else threshold
+
+    def find(self, photo: U8Array) -> list[Head]:
+        """Return the heads of a photo from left to right; none is a valid answer.
+
+        Args:
+            photo: (H, W, 3) uint8 sRGB.
+        """
+        shape = (photo.shape[0], photo.shape[1])
+        found: list[Head] = []
+        for look in looks_at(shape):
+            centre, box = self.model.run(crop_for_model(photo, look, self.model.size))
+            found += [
+                head
+                for head in heads_in_maps(centre[0], box, look, self.threshold)
+                if not _cut_by_look(head.box_px, look, shape)
+            ]
+        return sorted(_distinct(found), key=lambda head: head.box_px[0] + head.box_px[2])
+
+
+def looks_at(photo_shape: tuple[int, int]) -> list[Box]:
+    """Return the squares to look at: the whole photo and, if it is large enough, tiles of it."""
+    height, width = photo_shape
+    longest = max(height, width)
+    whole = whole_photo_box(photo_shape)
+    if longest <= WORTH_TILES_PX:
+        return [whole]
+    side = TILE_SHARE * longest
+    return [whole] + [
+        (left, top, left + side, top + side)
+        for top in _tile_starts(height, side)
+        for left in _tile_starts(width, side)
+    ]
+
+
+def _tile_starts(extent: float, side: float) -> Iterator[float]:
+    """Yield where tiles begin along one axis: centred if one is enough, else half overlapping."""
+    if extent <= side:
+        yield (extent - side) / 2
+        return
+    steps = int(np.ceil(2 * (extent - side) / side))
+    for step in range(steps + 1):
+        yield (extent - side) * step / steps
+
+
+def heads_in_maps(centre: FloatArray, box: FloatArray, look: Box, threshold: float) -> list[Head]:
+    """Return the peaks of a finder's maps as heads in photo pixels.
+
+    Args:
+        centre: (s, s) chance that a head's centre is in the cell.
+        box: (4, s, s) offset in x and y, log width and log height, all in cells.
+        look: what the maps are of, in photo pixels.
+        threshold: least chance.
+    """
+    padded = np.pad(centre, 1)
+    cells = len(centre)
+    around = [padded[y : y + cells, x : x + cells] for y in range(3) for x in range(3)]
+    peaks = (centre >= threshold) & (centre >= np.max(around, axis=0))
+    cell = (look[2] - look[0]) / cells
+    heads = []
+    for row, column in np.argwhere(peaks):
+        dx, dy, log_width, log_height = (float(v) for v in box[:, row, column])
+        x, y = look[0] + (column + 0.5 + dx) * cell, look[1] + (row + 0.5 + dy) * cell
+        half_width, half_height = np.exp(log_width) * cell / 2, np.exp(log_height) * cell / 2
+        corners = (x - half_width, y - half_height, x + half_width, y + half_height)
+        heads.append(Head(corners, float(centre[row, column])))
+    return heads
+
+
+def _cut_by_look(box: Box, look: Box, photo_shape: tuple[int, int]) -> bool:
+    """Whether the box leaves the look where the photo goes on: another look sees it whole."""
+    height, width = photo_shape
+    slack = 0.1 * (box[3] - box[1])
+    return (
+        (look[0] > 0 and box[0] < look[0] - slack)
+        or (look[1] > 0 and box[1] < look[1] - slack)
+        or (look[2] < width and box[2] > look[2] + slack)
+        or (look[3] < height and box[3] > look[3] + slack)
+    )
+
+
+def _distinct(heads: list[Head]) -> list[Head]:
+    """Return the surest of each group of boxes that overlap as one head's do."""
+    kept: list[Head] = []
+    for head in sorted(heads, key=lambda head: -head.confidence):
+        if all(intersection_over_union(head.box_px, k.box_px) < OVERLAP_OF_ONE_HEAD for k in kept):
+            kept.append(head)
+    return kept
+
+
+def intersection_over_union(a: Box, b: Box) -> float:
+    """Return the area that two boxes share by the area that they cover, in [0, 1]."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return width * height / (areas - width * height)

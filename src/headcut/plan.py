@@ -1,0 +1,186 @@
+"""Which photos a command line means, and where the output of each goes; nothing is read yet.
+
+Two photos never write one output: where their names would meet, the photo's suffix stays in the
+name (`a.jpg-head.png`, `a.png-head.png`), and if that does not part them nothing starts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from headcut.errors import OptionError, OutputError
+from headcut.options import FORMATS, Format, format_for
+from headcut.photo import PHOTO_SUFFIXES
+from headcut.writing import FileId, file_id, refuse_to_replace
+
+STANDARD_STREAM = "-"
+"""As a photo it is standard input; after -o, standard output."""
+
+OUR_OUTPUT = re.compile(r"-head(-\d+)?\.(png|webp)$", re.IGNORECASE)
+"""Names of what headcut wrote itself; the search of a folder skips them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One photo and where its output goes."""
+
+    photo: Path | None
+    """None is standard input."""
+
+    output: Path | None
+    """None is standard output."""
+
+    @property
+    def name(self) -> str:
+        """What messages call the photo."""
+        return str(self.photo or STANDARD_STREAM)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a command line means."""
+
+    jobs: list[Job]
+
+    format: Format
+
+    failures: list[tuple[str, str]]
+    """Arguments that gave no job, each with the reason."""
+
+    makes_folders: bool = False
+    """Whether -o named a folder: it and its sub-folders are made when they are needed."""
+
+    @property
+    def photo_ids(self) -> frozenset[FileId]:
+        """Return the identities of all photos, so that no output replaces one."""
+        found = (file_id(job.photo) for job in self.jobs if job.photo)
+        return frozenset(identity for identity in found if identity)
+
+
+def make_plan(arguments: Sequence[str], out: str | None, wanted: Format | None = None) -> Plan:
+    """Return the jobs for photo arguments (files, folders, `-`) and the value of -o.
+
+    Raises:
+        OptionError: -o cannot hold what the arguments give, its suffix contradicts the wanted
+            format, an output is one of the photos, or two photos would write one file.
+    """
+    several = len(arguments) > 1 or Path(arguments[0]).is_dir()
+    if out is None and list(arguments) == [STANDARD_STREAM]:
+        out = STANDARD_STREAM
+    if out == STANDARD_STREAM:
+        if several:
+            raise OptionError("standard output holds one picture; for several give -o a folder")
+        return Plan([Job(_file(arguments[0]), None)], wanted or "png", [])
+    if out is not None and not _is_folder(out, several):
+        job = Job(_file(arguments[0]), Path(out))
+        return _checked(Plan([job], format_for(Path(out), wanted), []))
+    folder = None if out is None else Path(out)
+    jobs, failures = _jobs(arguments, folder, wanted or "png")
+    return _checked(Plan(_parted(jobs), wanted or "png", failures, folder is not None))
+
+
+def numbered(output: Path, number: int) -> Path:
+    """Return the file of one head of several: `a-head.png` -> `a-head-2.png`."""
+    return output.with_stem(f"{output.stem}-{number}")
+
+
+def _file(argument: str) -> Path | None:
+    return None if argument == STANDARD_STREAM else Path(argument)
+
+
+def _is_folder(out: str, several: bool) -> bool:
+    if out.endswith(("/", os.sep)) or Path(out).is_dir():
+        return True
+    if several and Path(out).suffix.lower() in {f".{known}" for known in FORMATS}:
+        raise OptionError(f"{out} is one file, but there may be several pictures; give -o a folder")
+    return several
+
+
+def _jobs(
+    arguments: Sequence[str], folder: Path | None, format: Format
+) -> tuple[list[Job], list[tuple[str, str]]]:
+    """Return one job a photo, each once, and the reasons of arguments that gave none."""
+    jobs: dict[tuple[Path, Path], Job] = {}  # by real paths: `a.jpg ../here/a.jpg` is one photo
+    failures: list[tuple[str, str]] = []
+    for argument in arguments:
+        photos = list(_photos(argument, failures))
+        if not photos:
+            failures.append((argument, "no photos in this folder; give one that holds some"))
+        for photo, subfolder in photos:
+            home = _home(photo, subfolder, folder)
+            stem = photo.stem if photo else "stdin"
+            output = home / f"{stem}-head.{format}"
+            jobs.setdefault(((photo or Path()).resolve(), output.resolve()), Job(photo, output))
+    return list(jobs.values()), failures
+
+
+def _home(photo: Path | None, subfolder: Path, folder: Path | None) -> Path:
+    """Return the folder of a photo's output: beside it, or where it lay, below -o."""
+    if folder is not None:
+        return folder / subfolder
+    if photo is None:
+        raise OptionError("standard input has no folder to write to; give -o a folder")
+    return photo.parent
+
+
+def _photos(argument: str, failures: list[tuple[str, str]]) -> Iterator[tuple[Path | None, Path]]:
+    """Yield the photos that an argument means, each with its sub-folder below the argument."""
+    root = _file(argument)
+    if root is None or not root.is_dir():
+        yield root, Path()
+        return
+
+    def cannot_list(error: OSError) -> None:
+        failures.append((str(error.filename), f"cannot be listed: {error.strerror}"))
+
+    for parent, folders, names in os.walk(root, onerror=cannot_list):
+        folders.sort()
+        for name in sorted(names):
+            if Path(name).suffix.lower() in PHOTO_SUFFIXES and not OUR_OUTPUT.search(name):
+                yield Path(parent, name), Path(parent).relative_to(root)
+
+
+def _parted(jobs: list[Job]) -> list[Job]:
+    """Return the jobs with names made longer until no two write one file.
+
+    Raises:
+        OptionError: that is not possible.
+    """
+    counts = Counter(_key(job) for job in jobs)
+    parted = [_with_suffix_kept(job) if counts[_key(job)] > 1 else job for job in jobs]
+    first: dict[str, Job] = {}
+    for job in parted:
+        other = first.setdefault(_key(job), job)
+        if other is not job:
+            raise OptionError(
+                f"{other.name} and {job.name} would both become {job.output}; "
+                "cut them one after the other, or give the folder above both"
+            )
+    return parted
+
+
+def _checked(plan: Plan) -> Plan:
+    """Return the plan; raise OptionError if an output is one of the photos."""
+    try:
+        for job in plan.jobs:
+            if job.output:
+                refuse_to_replace(job.output, plan.photo_ids)
+    except OutputError as error:
+        raise OptionError(str(error)) from error
+    return plan
+
+
+def _key(job: Job) -> str:
+    """Return the output's name as a disk that ignores case knows it."""
+    return str(job.output and job.output.resolve()).casefold()
+
+
+def _with_suffix_kept(job: Job) -> Job:
+    if job.photo is None or job.output is None:
+        return job
+    return replace(job, output=job.output.with_stem(f"{job.photo.name}-head"))

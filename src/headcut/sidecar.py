@@ -1,0 +1,59 @@
+"""The JSON beside an output: what is needed to find a head in its photo, or to paste it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headcut.cutout import CutOut
+
+SCHEMA = "headcut/1"
+"""Name and version; the number grows when a reader of the old one would break."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One file that was written."""
+
+    path: Path
+
+    heads: Sequence[CutOut]
+    """The heads in it."""
+
+    offset_px: tuple[int, int]
+    """Where its top left pixel lies in the photo: x, y. (0, 0) unless it is cropped."""
+
+
+def sidecar_path(output: Path) -> Path:
+    """Return where the sidecar of an output goes: `a-head.png` -> `a-head.json`."""
+    return output.with_suffix(".json")
+
+
+def sidecar(photo_name: str, pictures: Sequence[Picture]) -> bytes:
+    """Return the JSON for the pictures of one photo, all of them upright.
+
+    Boxes are left, top, right, bottom in photo pixels, as in Pillow; confidence is in [0, 1].
+
+    Args:
+        photo_name: the photo's file name, without folders.
+        pictures: at least one.
+    """
+    height, width = pictures[0].heads[0].photo.shape
+    described = {
+        "schema": SCHEMA,
+        "source": {"name": photo_name, "width": width, "height": height},
+        "heads": [_head(head, picture) for picture in pictures for head in picture.heads],
+    }
+    return (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode(errors="replace")
+
+
+def _head(head: CutOut, picture: Picture) -> dict[str, Any]:
+    return {
+        "box": list(head.box_px),
+        "confidence": round(float(head.confidence), 4),
+        "output": picture.path.name,
+        "offset": list(picture.offset_px),
+    }

@@ -1,0 +1,92 @@
+"""How bytes reach the disk: whole or not at all, and never over a photo."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import sys
+from collections.abc import Container
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+from headcut.errors import OutputError
+
+FileId: TypeAlias = tuple[int, int]
+"""Device and number of a file."""
+
+
+def file_id(path: Path) -> FileId | None:
+    """Return what tells a file from all others, whatever it is called; None if there is none."""
+    try:
+        info = path.stat()
+    except (OSError, ValueError):
+        return None
+    return info.st_dev, info.st_ino
+
+
+def refuse_to_replace(path: Path, photos: Container[FileId | None]) -> None:
+    """Raise OutputError if `path` is one of the photos: by name, link or letter case."""
+    identity = file_id(path)
+    if identity is not None and identity in photos:
+        raise OutputError(f"{path} is a photo, and photos are never replaced; choose another -o")
+
+
+def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
+    """Write a file so that it appears complete or not at all; an older one is replaced.
+
+    Args:
+        path: where to.
+        data: all of it.
+        make_folder: make the folder, and those above it, if they are missing.
+
+    Raises:
+        OutputError: no such folder, no permission, no space, or `path` is no ordinary file.
+    """
+    target = path.resolve()  # a link stays a link
+    temporary = target.with_name(f".headcut-{secrets.token_hex(6)}.tmp")
+    try:
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{path} is not an ordinary file; choose another -o")
+        if make_folder:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(data)
+        temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {why_not_written(error)}") from error
+    finally:
+        with suppress(OSError):  # it is gone already where all went well
+            temporary.unlink()
+
+
+def why_not_written(error: OSError) -> str:
+    """Return the reason that the system gives, and what to do about it."""
+    advice = {
+        errno.ENOSPC: "free some space or choose another -o",
+        errno.EDQUOT: "free some space or choose another -o",
+        errno.ENOENT: "make the folder first",
+        errno.EEXIST: "part of the path is a file; choose another -o",
+        errno.ENOTDIR: "part of the path is a file; choose another -o",
+        errno.ENAMETOOLONG: "choose a shorter name with -o",
+    }
+    fix = advice.get(error.errno or 0, "choose a place you may write to with -o")
+    return f"{error.strerror or type(error).__name__}; {fix}"
+
+
+def write_standard_output(data: bytes) -> None:
+    """Write to standard output, past Python's buffer: it would be written again at the exit.
+
+    Raises:
+        OutputError: no space, or it is closed.
+        BrokenPipeError: the reader went away.
+    """
+    stream = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[stream.write(left) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write standard output: {why_not_written(error)}") from error

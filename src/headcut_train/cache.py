@@ -1,0 +1,74 @@
+"""Samples decoded once: one memory-mapped file a source and split, so that a step never decodes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headcut_train.sources import READERS, Sample
+
+
+class CachedSource(Sequence[Sample]):
+    """The samples of one source and split, read from a memory map.
+
+    Args:
+        data: folder of the data sets.
+        cache: folder of the cache files; made anew when missing.
+        source: a name in `sources.READERS`.
+        split: "train" or "val".
+    """
+
+    def __init__(self, data: Path, cache: Path, source: str, split: str):
+        index = cache / f"{source}-{split}.json"
+        pixels = cache / f"{source}-{split}.bin"
+        if not index.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            _write(data, source, split, pixels, index)
+        self._rows: list[dict[str, Any]] = json.loads(index.read_text())
+        self._pixels = np.memmap(pixels, np.uint8, "r") if self._rows else np.zeros(0, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, i: int) -> Sample:  # type: ignore[override]
+        row = self._rows[i]
+        height, width = row["shape"]
+        packed = self._pixels[row["offset"] :][: height * width * 4]
+        area = height * width * 3
+        return Sample(
+            name=row["name"],
+            photo=packed[:area].reshape(height, width, 3),
+            plane=packed[area:].reshape(height, width),
+            boxes=np.array(row["boxes"], np.float32).reshape(-1, 4),
+            ignored=np.array(row["ignored"], np.float32).reshape(-1, 4),
+            masked=row["masked"],
+        )
+
+
+def _write(data: Path, source: str, split: str, pixels: Path, index: Path) -> None:
+    """Decode a source into `pixels`, then name it in `index`: a stop leaves no index behind."""
+    rows = []
+    part = pixels.with_suffix(f".part{os.getpid()}")
+    with part.open("wb") as out:
+        for sample in READERS[source](data, split):
+            rows.append(
+                {
+                    "name": sample.name,
+                    "offset": out.tell(),
+                    "shape": sample.plane.shape,
+                    "boxes": sample.boxes.tolist(),
+                    "ignored": sample.ignored.tolist(),
+                    "masked": sample.masked,
+                }
+            )
+            out.write(sample.photo.tobytes())
+            out.write(sample.plane.tobytes())
+    part.replace(pixels)
+    whole = index.with_suffix(f".part{os.getpid()}")
+    whole.write_text(json.dumps(rows))
+    whole.replace(index)

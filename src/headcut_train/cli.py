@@ -1,0 +1,186 @@
+"""`headcut-train`: samples, train, evaluate, export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from PIL import Image, ImageDraw
+
+from headcut.errors import HeadcutError, OptionError
+from headcut.find import HeadFinder
+from headcut.geometry import U8Array
+from headcut.model_file import BUNDLED, open_model
+from headcut.pipeline import HeadCutter
+from headcut.segment import HeadSegmenter
+from headcut_train.cache import CachedSource
+from headcut_train.evaluate import as_text, contact_sheet, evaluate
+from headcut_train.export import export_onnx
+from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS
+from headcut_train.recipe import read_recipe
+from headcut_train.scenes import PICTURES, Picture
+from headcut_train.train import load_weights, open_sources, save_weights, train
+
+app = typer.Typer(
+    help="Train, score and export headcut's networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[Path, typer.Option(help="Folder of the data sets.")]
+Cache = Annotated[Path, typer.Option(help="Folder of decoded photos, made on first use.")]
+DATA, CACHE = Path("../shared/data"), Path("runs/cache")
+
+LOWEST_CONFIDENCE = 0.05
+"""From here on found heads enter the precision-recall curve."""
+
+
+@app.command()
+def samples(
+    recipe: Path,
+    sheet: Annotated[Path, typer.Option(help="PNG to write.")] = Path("samples.png"),
+    data: Data = DATA,
+    cache: Cache = CACHE,
+    seed: int = 0,
+) -> None:
+    """Draw 40 pictures as the network of a recipe sees them: labels red, unknown pixels dark."""
+    network = read_recipe(recipe).network
+    sources = open_sources(_folder(data), cache)
+    tiles = [
+        _drawn(PICTURES[network](sources, np.random.default_rng([seed, i]), INPUT_SIZE))
+        for i in range(40)
+    ]
+    rows = [np.concatenate(tiles[i : i + 8], axis=1) for i in range(0, 40, 8)]
+    Image.fromarray(np.concatenate(rows)).save(sheet)
+    typer.echo(sheet)
+
+
+@app.command("train")
+def train_command(
+    recipe: Path,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; resumes it.")] = None,
+    start_from: Annotated[Path | None, typer.Option(help="Weights to begin with.")] = None,
+    data: Data = DATA,
+    cache: Cache = CACHE,
+    workers: Annotated[int, typer.Option(help="Processes that make pictures.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of the network; 0: as many as fit.")] = 0,
+) -> None:
+    """Train a network by a recipe, or go on where it stopped. Runs under torchrun too."""
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = read_recipe(recipe)
+    sources = open_sources(_folder(data), cache)
+    folder = out or Path("runs") / recipe.stem
+    typer.echo(train(chosen, sources=sources, out=folder, start_from=start_from, workers=workers))
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A checkpoint: runs/NAME/last.pt.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="ONNX file to write.")] = None,
+    network: Annotated[str | None, typer.Option(help="Its network, if not in the file.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Also keep weights to go on from.")] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1)] = 0.5,
+    data: Data = DATA,
+    cache: Cache = CACHE,
+) -> None:
+    """Write a trained network as an ONNX file, unless the file differs from the network."""
+    if not model.is_file():
+        raise OptionError(f"{model}: no such checkpoint; train one first")
+    state = torch.load(model, map_location="cpu", weights_only=True)
+    name = network or state.get("recipe", {}).get("network")
+    if name not in NETWORKS:
+        raise OptionError(f"{model}: which network? pass --network {'|'.join(NETWORKS)}")
+    trained = NETWORKS[name]()
+    load_weights(trained, model)
+    path = out or BUNDLED / f"{name}.onnx"
+    crops = _real_pictures(name, data, cache)
+    difference = export_onnx(trained, name, path, threshold=threshold, crops=crops)
+    if weights:
+        save_weights(trained, weights)
+    typer.echo(f"{path}: {path.stat().st_size} bytes, largest difference {difference:.5f}")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    model: Annotated[
+        str, typer.Argument(help="Segmenter: a bundled name or a file.")
+    ] = "segmenter",
+    finder: Annotated[str, typer.Option(help="Finder: a bundled name or a file.")] = "finder",
+    threshold: Annotated[float | None, typer.Option(help="The finder's, if not its own.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Scores as JSON.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Contact sheet of the wild photos.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Photos a set at the most.")] = None,
+    data: Data = DATA,
+    cache: Cache = CACHE,
+) -> None:
+    """Score model files by set, run as a user runs them."""
+    found = open_model(finder)
+    if threshold is not None:
+        found.threshold = threshold
+    segmenter = HeadSegmenter(open_model(model))
+    cutter = HeadCutter(finder=HeadFinder(found), segmenter=segmenter)
+    curve = HeadFinder(found, threshold=min(LOWEST_CONFIDENCE, found.threshold))
+    table = evaluate(cutter, curve, data=_folder(data), cache=cache, limit=limit)
+    typer.echo(as_text(table))
+    if json_path:
+        json_path.write_text(json.dumps(table, indent=2) + "\n")
+    if sheet:
+        photos = [sample.photo for sample in CachedSource(data, cache, "wild", "val")]
+        Image.fromarray(contact_sheet(cutter, photos)).save(sheet)
+        typer.echo(sheet)
+
+
+def _folder(data: Path) -> Path:
+    if not data.is_dir():
+        raise OptionError(f"{data}: no such folder; name the data with --data")
+    return data
+
+
+def _real_pictures(network: str, data: Path, cache: Path, count: int = 20) -> U8Array:
+    """Return held-out pictures as the network sees them: (count, 256, 256, 3) uint8."""
+    sources = open_sources(_folder(data), cache)
+    seeds = range(count)
+    return np.stack(
+        [PICTURES[network](sources, np.random.default_rng([9, i]), INPUT_SIZE).image for i in seeds]
+    )
+
+
+def _drawn(picture: Picture) -> U8Array:
+    """Return a picture with its target red, its unknown pixels dark and its boxes green."""
+    finder = len(picture.target) > 1
+    target, weight = picture.target[0], picture.weight[0]
+    if finder:
+        target, weight = (
+            m.repeat(FINDER_STRIDE, 0).repeat(FINDER_STRIDE, 1) for m in (target, weight)
+        )
+    shown = picture.image * (0.35 + 0.65 * weight[..., None])
+    shown[..., 0] += (255 - shown[..., 0]) * 0.5 * target
+    image = Image.fromarray(shown.astype(np.uint8))
+    if finder:
+        draw = ImageDraw.Draw(image)
+        for row, column in np.argwhere(picture.target[0] == 1):
+            dx, dy, log_width, log_height = picture.target[1:, row, column]
+            x, y = (column + 0.5 + dx) * FINDER_STRIDE, (row + 0.5 + dy) * FINDER_STRIDE
+            half = np.exp([log_width, log_height]) * FINDER_STRIDE / 2
+            draw.rectangle(
+                (x - half[0], y - half[1], x + half[0], y + half[1]), outline=(0, 255, 0)
+            )
+    return np.asarray(image)
+
+
+def main() -> None:
+    """Run the command; errors are one line and exit code 1, wrong usage 2."""
+    try:
+        app()
+    except HeadcutError as error:
+        typer.echo(f"headcut-train: {error}", err=True)
+        raise SystemExit(2 if isinstance(error, OptionError) else 1) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Scores of the exported files, run through `headcut` as a user runs it, by set of photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from headcut.cutout import CutOut
+from headcut.find import Head, HeadFinder
+from headcut.geometry import U8Array, crop_for_model, whole_photo_box
+from headcut.pipeline import HeadCutter
+from headcut_train.cache import CachedSource
+from headcut_train.metrics import (
+    BoolArray,
+    average_precision,
+    boundary_f,
+    iou,
+    is_found,
+    match_heads,
+)
+from headcut_train.sources import HEAD, KNOWN, NECK, SEARCHED, Sample
+
+MASKED_SETS = ("celebamask", "lfw_parts", "clothing_coparsing")
+FOUND_SETS = ("scenes", "scut_heads", "wild")
+
+HEIGHTS = (0.04, 0.06)
+"""Shares of the photo's height from which on heads are counted apart."""
+
+
+@dataclass
+class MaskScores:
+    """Sums over the photos of a set with masks; a head not found scores 0."""
+
+    photos: int = 0
+    missed: int = 0
+    iou: list[float] = field(default_factory=list)
+    boundary_f: list[float] = field(default_factory=list)
+    neck_px: int = 0
+    neck_called_head_px: int = 0
+
+    def add(self, alpha: BoolArray, sample: Sample) -> None:
+        """Count one photo, given which of its pixels were called head."""
+        head, known = (sample.plane & HEAD) > 0, (sample.plane & KNOWN) > 0
+        neck = (sample.plane & NECK) > 0
+        self.photos += 1
+        self.missed += not alpha.any()
+        self.iou.append(iou(alpha, head, known))
+        self.boundary_f.append(boundary_f(alpha, head, known))
+        self.neck_px += int(neck.sum())
+        self.neck_called_head_px += int((neck & alpha).sum())
+
+    def row(self) -> dict[str, float]:
+        """Return the means, by the name of the score."""
+        return {
+            "photos": self.photos,
+            "missed": self.missed,
+            "iou": float(np.mean(self.iou)),
+            "boundary_f": float(np.mean(self.boundary_f)),
+            "neck_leak": self.neck_called_head_px / self.neck_px if self.neck_px else float("nan"),
+        }
+
+
+@dataclass
+class FoundScores:
+    """Counts over the photos of a set whose heads are boxed."""
+
+    photos: int = 0
+    photos_with_false: int = 0
+    false: int = 0
+    confidences: list[float] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    heights: list[float] = field(default_factory=list)
+    """Of the labelled heads, as shares of the photo's height."""
+    hit: list[bool] = field(default_factory=list)
+    """Whether each labelled head was found at the finder's threshold."""
+
+    def add(self, heads: Sequence[Head], sample: Sample, threshold: float) -> None:
+        """Count one photo; `heads` may hold some below the threshold, for the curve."""
+        ordered = sorted(heads, key=lambda head: -head.confidence)
+        taken = match_heads([head.box_px for head in ordered], sample.boxes)
+        found, false = set(), 0
+        for head, label in zip(ordered, taken, strict=True):
+            if label is None and not _counts_as_false(head, sample):
+                continue
+            self.confidences.append(head.confidence)
+            self.right.append(label is not None)
+            if head.confidence >= threshold:
+                found.add(label)
+                false += label is None
+        self.photos += 1
+        self.false += false
+        self.photos_with_false += false > 0
+        self.heights += [float(b[3] - b[1]) / len(sample.plane) for b in sample.boxes]
+        self.hit += [i in found for i in range(len(sample.boxes))]
+
+    def row(self) -> dict[str, float]:
+        """Return the scores by name."""
+        row: dict[str, float] = {
+            "photos": self.photos,
+            "heads": len(self.hit),
+            "false_a_photo": self.false / self.photos,
+            "photos_with_false": self.photos_with_false / self.photos,
+        }
+        if self.hit:
+            hit, heights = np.array(self.hit), np.array(self.heights)
+            row["recall"] = float(hit.mean())
+            for height in HEIGHTS:
+                large = heights >= height
+                row[f"recall_from_{height:.0%}"] = float(hit[large].mean())
+            row["average_precision"] = average_precision(self.confidences, self.right, len(hit))
+        return row
+
+
+def _counts_as_false(head: Head, sample: Sample) -> bool:
+    """Whether a head that matches no label is surely wrong."""
+    left, top, right, bottom = head.box_px
+    if any(is_found(head.box_px, tuple(box)) for box in sample.ignored):
+        return False
+    x, y = (left + right) / 2, (top + bottom) / 2
+    height, width = sample.plane.shape
+    row, column = int(np.clip(y, 0, height - 1)), int(np.clip(x, 0, width - 1))
+    return bool(sample.plane[row, column] & SEARCHED)
+
+
+def main_head(cut_outs: Sequence[CutOut], sample: Sample) -> BoolArray:
+    """Return the (H, W) pixels of the cut-out that covers most of the labelled head.
+
+    In sets with masks only the main person is labelled: others are neither right nor wrong.
+    """
+    head = (sample.plane & HEAD) > 0
+    masks = [cut_out.alpha >= 0.5 for cut_out in cut_outs]
+    return max(masks, key=lambda mask: int((mask & head).sum()), default=np.zeros_like(head))
+
+
+def evaluate(
+    cutter: HeadCutter, finder: HeadFinder, *, data: Path, cache: Path, limit: int | None = None
+) -> dict[str, dict[str, float]]:
+    """Return the scores of a cutter by set, on held-out photos.
+
+    Args:
+        cutter: what is scored.
+        finder: its finder, at a threshold low enough for a precision-recall curve.
+        data: folder of the data sets.
+        cache: folder of the decoded samples.
+        limit: photos a set at the most.
+    """
+    table: dict[str, dict[str, float]] = {}
+    for name in MASKED_SETS:
+        masks = MaskScores()
+        for sample in _samples(data, cache, name, limit):
+            masks.add(main_head(cutter.cut(np.array(sample.photo)), sample), sample)
+        table[name] = masks.row()
+    for name in FOUND_SETS:
+        found = FoundScores()
+        for sample in _samples(data, cache, name, limit):
+            found.add(finder.find(sample.photo), sample, finder.model.threshold)
+        table[name] = found.row()
+    return table
+
+
+def _samples(data: Path, cache: Path, name: str, limit: int | None) -> tqdm[Sample]:
+    source = CachedSource(data, cache, name, "val")
+    chosen = [source[i] for i in range(min(len(source), limit or len(source)))]
+    return tqdm(chosen, desc=name, leave=False, disable=None)
+
+
+def as_text(table: dict[str, dict[str, float]]) -> str:
+    """Return the scores as lines of "set: name value, ...", one a set."""
+    width = max(len(name) for name in table)
+    return "\n".join(
+        f"{name:{width}}  " + "  ".join(f"{key} {value:.4g}" for key, value in row.items())
+        for name, row in table.items()
+    )
+
+
+def contact_sheet(cutter: HeadCutter, photos: Sequence[U8Array], side: int = 240) -> U8Array:
+    """Return (rows, columns, 3) uint8: photos dimmed where no head was found, to be looked at."""
+    columns = 8
+    rows = -(-len(photos) // columns)
+    sheet = np.zeros((rows * side, columns * side, 3), np.uint8)
+    for i, photo in enumerate(photos):
+        alpha = np.zeros(photo.shape[:2], np.float32)
+        for cut_out in cutter.cut(np.array(photo)):
+            alpha = np.maximum(alpha, cut_out.alpha)
+        shown = (photo * (0.25 + 0.75 * alpha[..., None])).astype(np.uint8)
+        tile = crop_for_model(shown, whole_photo_box(alpha.shape), side)
+        row, column = divmod(i, columns)
+        sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = tile
+    return sheet

@@ -1,0 +1,169 @@
+"""The networks: ours (a finder and a segmenter on one plan) and the original's, for comparison.
+
+All take (N, 3, 256, 256) float in [0, 255] and scale it inside, so that a model file needs no
+preprocessing. Channels are multiples of 16 and convolutions dense, because those train and run
+fastest per MAC on CPUs; operators are those that ONNX Runtime, ONNX Runtime Web and Core ML share.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INPUT_SIZE = 256
+FINDER_STRIDE = 4
+"""Input pixels per cell of the finder's maps."""
+
+
+def _scaled(image: Tensor) -> Tensor:
+    return image * (1 / 64) - 2.0  # about [-2, 2], the same for every picture
+
+
+class ConvNorm(nn.Sequential):
+    """3x3 (or other) convolution, batch norm, and a ReLU unless `relu` is false."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, relu: bool = True):
+        layers: list[nn.Module] = [
+            nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(c_out),
+        ]
+        super().__init__(*layers, *([nn.ReLU(inplace=True)] if relu else []))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside the identity (He et al., 2016)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            ConvNorm(channels, channels), ConvNorm(channels, channels, relu=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+class Merge(nn.Module):
+    """One step up: the coarse map, doubled, added to the fine one, and a 3x3 convolution."""
+
+    def __init__(self, c_coarse: int, c_fine: int, c_out: int):
+        super().__init__()
+        self.coarse = ConvNorm(c_coarse, c_out, kernel=1, relu=False)
+        self.fine = ConvNorm(c_fine, c_out, kernel=1, relu=False)
+        self.mix = ConvNorm(c_out, c_out)
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        up = F.interpolate(self.coarse(coarse), scale_factor=2.0, mode="bilinear")
+        return self.mix(F.relu(up + self.fine(fine)))
+
+
+class Trunk(nn.Module):
+    """A residual U-Net without its last layer: features at 1/`stride` of the input's size."""
+
+    channels = (16, 32, 64, 128, 192)
+    """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's size."""
+
+    def __init__(self, stride: int):
+        super().__init__()
+        self.stem = ConvNorm(3, self.channels[0], stride=2)
+        self.down = nn.ModuleList(
+            nn.Sequential(ConvNorm(c_in, c_out, stride=2), Residual(c_out), Residual(c_out))
+            for c_in, c_out in zip(self.channels, self.channels[1:])
+        )
+        steps_up = 5 - stride.bit_length() + 1
+        widths = self.channels[::-1]
+        self.up = nn.ModuleList(
+            Merge(coarse, fine, fine) for coarse, fine in zip(widths[:steps_up], widths[1:])
+        )
+        self.out_channels = widths[steps_up]
+
+    def forward(self, image: Tensor) -> Tensor:
+        fine = [self.stem(_scaled(image))]
+        for down in self.down:
+            fine.append(down(fine[-1]))
+        x = fine.pop()
+        for up in self.up:
+            x = up(x, fine.pop())
+        return x
+
+
+class Segmenter(nn.Module):
+    """Crop -> head logits: (N, 1, 256, 256). Four logits a half-size pixel, shuffled to full size."""
+
+    output_names = ("mask",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = Trunk(stride=2)
+        self.head = nn.Conv2d(self.trunk.out_channels, 4, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.head(self.trunk(image)), 2)
+
+    def exported(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What the model file gives: (probability of head,)."""
+        return (torch.sigmoid(self(image)),)
+
+
+class Finder(nn.Module):
+    """Look -> (N, 5, 64, 64): a logit that a head's centre is here, and its box.
+
+    Channels 1-4 are the centre's offset from the cell's centre in x and y, in cells, and the
+    logarithms of the head's width and height, in cells ("Objects as Points", Zhou et al., 2019).
+    """
+
+    output_names = ("centre", "box")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = Trunk(stride=FINDER_STRIDE)
+        self.head = nn.Conv2d(self.trunk.out_channels, 5, 3, padding=1)
+        with torch.no_grad():
+            self.head.bias.zero_()
+            self.head.bias[0] = -4.0  # centres are rare: start with a prior of 2 %
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.trunk(image))
+
+    def exported(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What the model file gives: (probability of a centre, box) as in `forward`."""
+        maps = self(image)
+        return torch.sigmoid(maps[:, :1]), maps[:, 1:]
+
+
+class EncoderDecoder(nn.Module):
+    """The original's network: plain 3x3 convolutions, max-pooling, bilinear steps back.
+
+    32-512 filters, 3.1 M parameters, no normalisation layers; as described for
+    SwiftHeadSegmenter, which this project re-creates.
+    """
+
+    output_names = ("mask",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        down, up = (3, 32, 64, 128, 256, 512), (512, 256, 128, 64, 32)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(down, down[1:]))
+        self.up = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(up, up[1:]))
+        self.head = nn.Conv2d(32, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image / 255
+        for step, conv in enumerate(self.down):
+            x = F.relu(conv(x if step == 0 else F.max_pool2d(x, 2)))
+        for conv in self.up:
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
+            x = F.relu(conv(x))
+        return self.head(x)
+
+    def exported(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What the model file gives: (probability of head,)."""
+        return (torch.sigmoid(self(image)),)
+
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    "finder": Finder,
+    "segmenter": Segmenter,
+    "encoder-decoder": EncoderDecoder,
+}

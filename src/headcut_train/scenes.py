@@ -1,0 +1,369 @@
+"""What the networks see in training: near pictures for the segmenter, far ones for the finder.
+
+Both render photos and labels with `headcut.geometry.crop_for_model`, the runtime's own
+preprocess: labels travel as the three channels of a picture, so they move with the photo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from headcut.geometry import (
+    Box,
+    FloatArray,
+    U8Array,
+    centred_square,
+    crop_box_for,
+    crop_for_model,
+    whole_photo_box,
+)
+from headcut_train.augment import Random, photometric
+from headcut_train.networks import FINDER_STRIDE
+from headcut_train.sources import HEAD, KNOWN, PERSON, SEARCHED, Sample
+
+Sources = Mapping[str, Sequence[Sample]]
+
+SURE = 250
+"""A rendered label bit (0 to 255) above this holds for the whole pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A training picture.
+
+    Attributes:
+        image: (S, S, 3) uint8.
+        target: segmenter: (1, S, S) float32, share of head. Finder: (5, s, s) float32, s = S / 4:
+            the heat of head centres, and the box as in `networks.Finder`.
+        weight: like the target's first channel: 1 where it counts, 0 where unknown.
+        box_weight: finder: (s, s), 1 where the box counts; segmenter: all zero, (1, 1).
+    """
+
+    image: U8Array
+    target: FloatArray
+    weight: FloatArray
+    box_weight: FloatArray
+
+
+def _pick(samples: Sequence[Sample], rng: Random) -> Sample:
+    return samples[int(rng.integers(len(samples)))]
+
+
+# ---------------------------------------------------------------- near: one head fills the crop
+
+NEAR_MIX = {
+    "celebamask": 0.48,
+    "lfw_parts": 0.16,
+    "clothing_coparsing": 0.14,
+    "figaro_hair": 0.06,
+    "scut_heads": 0.1,
+    "person_crops": 0.06,
+}
+"""Share of each source in near pictures."""
+
+
+def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
+    """Return a crop of one head for the segmenter; other heads in it are background."""
+    names = list(NEAR_MIX)
+    sample = _pick(sources[str(rng.choice(names, p=list(NEAR_MIX.values())))], rng)
+    target = int(rng.integers(len(sample.boxes))) if len(sample.boxes) else None
+    labels = _mask_labels(sample) if sample.masked else _box_labels(sample, target)
+    look = _near_look(sample, target, rng)
+    angle = float(np.clip(rng.normal(0, 14), -30, 30)) if rng.random() < 0.6 else 0.0
+    image, channels = _rendered(sample.photo, labels, look, size, angle)
+    if (sample.plane[::8, ::8] & PERSON).any():
+        if rng.random() < 0.25:
+            image = _other_background(image, channels, sources, rng)
+        if rng.random() < 0.12:
+            image, channels = _beside_another(image, channels, sources, rng)
+    if rng.random() < 0.5:
+        image, channels = image[:, ::-1], channels[:, ::-1]
+    return Picture(
+        image=photometric(image, rng),
+        target=channels[None, ..., 0].astype(np.float32) / 255,
+        weight=(channels[None, ..., 1] > SURE).astype(np.float32),
+        box_weight=np.zeros((1, 1), np.float32),
+    )
+
+
+_BIT_TABLES = [[255 * ((bits & bit) > 0) for bits in range(256)] for bit in (HEAD, KNOWN, PERSON)]
+
+
+def _mask_labels(sample: Sample) -> U8Array:
+    """Return (H, W, 3) uint8: head, known, person, each 0 or 255."""
+    plane = Image.fromarray(sample.plane)
+    return np.asarray(Image.merge("RGB", [plane.point(table) for table in _BIT_TABLES]))
+
+
+def _box_labels(sample: Sample, target: int | None) -> U8Array:
+    """Draw weak labels from boxes, as in `_mask_labels`, with the target box's head alone as head.
+
+    The core of the ellipse in a box is surely head, the ring around it (wider below, where hair
+    falls) unknown, what lies in no box background. Later, larger heads stand in front.
+    """
+    height, width = sample.plane.shape
+    searched = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
+    known = Image.fromarray(searched)
+    head = Image.new("L", (width, height))
+    draw_known, draw_head = ImageDraw.Draw(known), ImageDraw.Draw(head)
+    for i in np.argsort(sample.boxes[:, 3] - sample.boxes[:, 1]):
+        left, top, right, bottom = (float(v) for v in sample.boxes[i])
+        w, h = right - left, bottom - top
+        ring = (left - 0.25 * w, top - 0.2 * h, right + 0.25 * w, bottom + 0.3 * h)
+        core = (left + 0.14 * w, top + 0.12 * h, right - 0.14 * w, bottom - 0.14 * h)
+        if i == target:
+            ring = (left - 0.4 * w, top - 0.25 * h, right + 0.4 * w, bottom + 0.9 * h)
+        draw_known.ellipse(ring, fill=0)
+        draw_known.ellipse(core, fill=255)
+        draw_head.ellipse(core, fill=255 if i == target else 0)
+    planes = (np.asarray(head), np.asarray(known), np.zeros_like(searched))
+    return np.stack(planes, axis=-1)
+
+
+def _near_look(sample: Sample, target: int | None, rng: Random) -> Box:
+    """Frame the head as the runtime does, from its box or from its mask, but less exactly."""
+    if target is None or (sample.masked and rng.random() < 0.5):
+        rows = np.flatnonzero((sample.plane & HEAD).any(1))
+        columns = np.flatnonzero((sample.plane & HEAD).any(0))
+        exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        side = max(exact[2] - exact[0], exact[3] - exact[1]) * rng.uniform(1.0, 1.6)
+    else:
+        exact = crop_box_for(tuple(sample.boxes[target]))
+        side = (exact[2] - exact[0]) * np.exp(rng.uniform(-0.4, 0.25))
+    x, y = (exact[0] + exact[2]) / 2, (exact[1] + exact[3]) / 2
+    shift_x, shift_y = rng.uniform(-0.1, 0.1, 2) * side
+    return centred_square(x + shift_x, y + shift_y, side)
+
+
+def _rendered(
+    photo: U8Array, labels: U8Array, look: Box, size: int, angle: float
+) -> tuple[U8Array, U8Array]:
+    """Return a look at the photo and at its labels, turned by `angle` degrees around its middle."""
+    if angle == 0:
+        return crop_for_model(photo, look, size), crop_for_model(labels, look, size)
+    reach = abs(np.cos(np.radians(angle))) + abs(np.sin(np.radians(angle)))
+    wide = int(np.ceil(size * reach / 2)) * 2
+    side = (look[2] - look[0]) * wide / size
+    box = centred_square((look[0] + look[2]) / 2, (look[1] + look[3]) / 2, side)
+    edge = (wide - size) // 2
+    turned = []
+    for plane in (photo, labels):
+        image = Image.fromarray(crop_for_model(plane, box, wide))
+        image = image.rotate(angle, Image.Resampling.BILINEAR)
+        turned.append(np.asarray(image.crop((edge, edge, edge + size, edge + size))))
+    return turned[0], turned[1]
+
+
+def _person_alpha(channels: U8Array) -> FloatArray:
+    """Return (S, S, 1) in [0, 1]: how much of a pixel is the person; nothing outside its photo."""
+    return (channels[..., 2:] * (channels[..., 1:2] > SURE)).astype(np.float32) / 255
+
+
+def _blend(front: U8Array, back: U8Array, alpha: FloatArray) -> U8Array:
+    return (front * alpha + back * (1 - alpha) + 0.5).astype(np.uint8)
+
+
+def _scene(sources: Sources, rng: Random, size: int) -> U8Array:
+    """Return a random square of a photo without people."""
+    photo = _pick(sources["scenes"], rng).photo
+    height, width = photo.shape[:2]
+    side = min(height, width) * rng.uniform(0.5, 1.0)
+    x = rng.uniform(side / 2, width - side / 2)
+    y = rng.uniform(side / 2, height - side / 2)
+    return crop_for_model(photo, centred_square(x, y, side), size)
+
+
+def _other_background(image: U8Array, channels: U8Array, sources: Sources, rng: Random) -> U8Array:
+    """Set the person before another scene; unknown and outside pixels stay as they are."""
+    outside_or_person = np.maximum(_person_alpha(channels), channels[..., 1:2] <= SURE)
+    return _blend(image, _scene(sources, rng, len(image)), outside_or_person.astype(np.float32))
+
+
+def _beside_another(
+    image: U8Array, channels: U8Array, sources: Sources, rng: Random
+) -> tuple[U8Array, U8Array]:
+    """Put somebody else's head beside, behind or before this one: it is background here."""
+    size = len(image)
+    other = _pick(sources["celebamask"], rng)
+    box = tuple(float(v) for v in other.boxes[0])
+    side = (box[3] - box[1]) * rng.uniform(1.4, 2.8)
+    shift = side * rng.uniform(0.3, 0.6) * rng.choice((-1, 1))
+    middle_y = (box[1] + box[3]) / 2 + side * rng.uniform(-0.2, 0.2)
+    look = centred_square((box[0] + box[2]) / 2 + shift, middle_y, side)
+    other_image, other_channels = _rendered(other.photo, _mask_labels(other), look, size, 0.0)
+    alpha = _person_alpha(other_channels)
+    in_front = rng.random() < 0.3
+    if not in_front:
+        alpha = alpha * (1 - _person_alpha(channels)) * (channels[..., 1:2] > SURE)
+    channels = channels.copy()
+    channels[..., 0] = channels[..., 0] * (1 - alpha[..., 0])
+    channels[..., 2] = channels[..., 2] * (1 - alpha[..., 0])
+    channels[..., 1] = np.maximum(channels[..., 1], (alpha[..., 0] > 0.5) * np.uint8(255))
+    return _blend(other_image, image, alpha), channels
+
+
+# ---------------------------------------------------------------- far: where are the heads?
+
+FAR_MIX = {
+    "scut_heads": 0.42,
+    "person_crops": 0.14,
+    "clothing_coparsing": 0.07,
+    "celebamask": 0.05,
+    "lfw_parts": 0.05,
+    "scenes": 0.13,
+    "composed": 0.14,
+}
+"""Share of each source in far pictures; "composed" sets one to five people into a scene."""
+
+SMALLEST_HEAD = 5 / 256
+"""A head below this share of the look is neither to be found nor wrong to find."""
+
+
+def far_picture(sources: Sources, rng: Random, size: int) -> Picture:
+    """Return a look at a whole photo or a part of it for the finder, with its heads' centres."""
+    kind = str(rng.choice(list(FAR_MIX), p=list(FAR_MIX.values())))
+    if kind == "composed":
+        image, searched, boxes = _composed(sources, rng, size)
+        ignored = np.zeros((0, 4), np.float32)
+    else:
+        sample = _pick(sources[kind], rng)
+        look = _far_look(sample, rng)
+        image = crop_for_model(sample.photo, look, size)
+        bit = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
+        rendered = crop_for_model(np.repeat(bit[..., None], 3, axis=2), look, size // FINDER_STRIDE)
+        searched = rendered[..., 0] > 100  # grey outside the photo counts: there is no head
+        scale = size / (look[2] - look[0])
+        origin = np.array([look[0], look[1]] * 2, np.float32)
+        boxes, ignored = (sample.boxes - origin) * scale, (sample.ignored - origin) * scale
+    if rng.random() < 0.5:
+        image, searched = image[:, ::-1], searched[:, ::-1]
+        boxes, ignored = _mirrored(boxes, size), _mirrored(ignored, size)
+    target, weight, box_weight = centre_maps(boxes, ignored, searched, size)
+    return Picture(photometric(image, rng), target, weight, box_weight)
+
+
+def _mirrored(boxes: FloatArray, size: int) -> FloatArray:
+    return np.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], axis=1)
+
+
+def _far_look(sample: Sample, rng: Random) -> Box:
+    """Choose the whole photo, or a part in which a random head has a random size and place."""
+    shape = (sample.plane.shape[0], sample.plane.shape[1])
+    whole = whole_photo_box(shape)
+    longest = whole[2] - whole[0]
+    if rng.random() < 0.4:
+        side = longest * np.exp(rng.uniform(-0.1, 0.3))
+        x, y = (whole[0] + whole[2]) / 2, (whole[1] + whole[3]) / 2
+        shift_x, shift_y = rng.uniform(-0.06, 0.06, 2) * side
+        return centred_square(x + shift_x, y + shift_y, side)
+    if len(sample.boxes):
+        left, top, right, bottom = sample.boxes[int(rng.integers(len(sample.boxes)))]
+        share = np.exp(rng.uniform(np.log(0.04), np.log(0.6)))
+        side = float(np.clip((bottom - top) / share, 56, 1.4 * longest))
+        x, y = (left + right) / 2, (top + bottom) / 2
+    else:
+        side = longest * rng.uniform(0.3, 1.2)
+        x, y = rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
+    shift_x, shift_y = rng.uniform(-0.45, 0.45, 2) * side
+    return centred_square(
+        _inside(x + shift_x, side, shape[1]), _inside(y + shift_y, side, shape[0]), side
+    )
+
+
+def _inside(middle: float, side: float, extent: int) -> float:
+    """Move the middle of a look so that the look does not leave the photo, as far as it fits."""
+    if side >= extent:
+        return extent / 2
+    return float(np.clip(middle, side / 2, extent - side / 2))
+
+
+def _composed(sources: Sources, rng: Random, size: int) -> tuple[U8Array, np.ndarray, FloatArray]:
+    """Set one to five people, cut by their masks, into a scene without people."""
+    image = _scene(sources, rng, size)
+    boxes: list[FloatArray] = []
+    shares = np.sort(np.exp(rng.uniform(np.log(0.06), np.log(0.45), int(rng.integers(1, 6)))))
+    for share in shares:  # small ones, far away, first
+        name = "clothing_coparsing" if share < 0.14 else "celebamask"
+        person = _pick(sources[name], rng)
+        left, top, right, bottom = (float(v) for v in person.boxes[0])
+        side = (bottom - top) / share
+        x, y = rng.uniform(0.05, 0.95), rng.uniform(0.1, 0.8)
+        look_left, look_top = (left + right) / 2 - x * side, (top + bottom) / 2 - y * side
+        look = (look_left, look_top, look_left + side, look_top + side)
+        front, channels = _rendered(person.photo, _mask_labels(person), look, size, 0.0)
+        if name == "clothing_coparsing":  # its unknown pixels are face and neck
+            channels = channels.copy()
+            channels[..., 1] = np.where(channels[..., 2] > 127, 255, channels[..., 1])
+        alpha = _person_alpha(channels)
+        image = _blend(front, image, alpha)
+        scale = size / side
+        box = np.array([left - look[0], top - look[1], right - look[0], bottom - look[1]]) * scale
+        boxes = [b for b in boxes if not _hidden(b, alpha[..., 0])]
+        boxes.append(box.astype(np.float32))
+    cells = size // FINDER_STRIDE
+    return image, np.ones((cells, cells), bool), np.stack(boxes)
+
+
+def _hidden(box: FloatArray, alpha: FloatArray) -> bool:
+    """Whether somebody in front covers most of the box."""
+    left, top, right, bottom = (max(0, int(v)) for v in box)
+    inside = alpha[top:bottom, left:right]
+    return inside.size == 0 or float(inside.mean()) > 0.6
+
+
+def centre_maps(
+    boxes: FloatArray, ignored: FloatArray, searched: np.ndarray, size: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the finder's target (5, s, s), weight (1, s, s) and box weight (s, s); s = size / 4.
+
+    Args:
+        boxes: (N, 4) heads in input pixels, some of them beyond the border.
+        ignored: (M, 4) boxes where nothing counts.
+        searched: (s, s) bool, where a head without a box would be wrong.
+        size: side of the input in pixels.
+    """
+    cells = size // FINDER_STRIDE
+    target = np.zeros((5, cells, cells), np.float32)
+    weight = searched.astype(np.float32).copy()
+    box_weight = np.zeros((cells, cells), np.float32)
+    rows, columns = np.mgrid[0:cells, 0:cells].astype(np.float32) + 0.5
+    in_cells = boxes / FINDER_STRIDE
+    centres = (in_cells[:, :2] + in_cells[:, 2:]) / 2
+    sizes = in_cells[:, 2:] - in_cells[:, :2]
+    findable = (
+        (sizes[:, 1] >= SMALLEST_HEAD * cells)
+        & (centres > 0).all(1)
+        & (centres < cells).all(1)
+        & (sizes[:, 1] < 1.5 * cells)
+    )
+    for left, top, right, bottom in np.concatenate([in_cells[~findable], ignored / FINDER_STRIDE]):
+        weight[
+            max(0, int(top)) : max(0, int(np.ceil(bottom))),
+            max(0, int(left)) : max(0, int(np.ceil(right))),
+        ] = 0
+    for (x, y), (w, h) in zip(centres[findable], sizes[findable]):
+        sigma = max(0.6, 0.09 * (w + h) / 2)
+        reach = 3 * sigma + 1
+        near = np.s_[
+            max(0, int(y - reach)) : int(y + reach) + 1, max(0, int(x - reach)) : int(x + reach) + 1
+        ]
+        dx, dy = x - columns[near], y - rows[near]
+        heat = np.exp(-(dx**2 + dy**2) / (2 * sigma**2))
+        row, column = int(y), int(x)
+        mine = heat > target[0][near]
+        target[0][near] = np.maximum(target[0][near], heat)
+        sure = mine & (heat > 0.3)
+        for channel, value in enumerate((dx, dy, np.log(w), np.log(h)), start=1):
+            target[channel][near] = np.where(sure, value, target[channel][near])
+        box_weight[near] = np.where(sure, heat, box_weight[near])
+        weight[near] = np.where(heat > 0.3, 1.0, weight[near])
+        target[0, row, column] = 1.0
+    return target, weight[None], box_weight
+
+
+PICTURES = {"finder": far_picture, "segmenter": near_picture, "encoder-decoder": near_picture}
+"""What each network is trained on."""

@@ -1,0 +1,304 @@
+"""One reader a data set: each gives samples of the same form, and says what it does not know.
+
+A label's *plane* holds bits a pixel: `HEAD`, `KNOWN` (the mask says whether this is head; elsewhere
+the pixel counts neither in a loss nor in a score), `PERSON` (belongs to the labelled person, so it
+can be cut out and set into a scene), `SEARCHED` (every head whose centre is here has a box) and `NECK`.
+Boxes go from the crown (hair and hat included) to the chin, and do not follow long hair down.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from headcut.geometry import FloatArray, U8Array
+
+HEAD, KNOWN, PERSON, SEARCHED, NECK = 1, 2, 4, 8, 16
+
+HOLD_OUT_EVERY = 7
+"""Where a set has no validation folder, every seventh sample (by name) is held out."""
+
+ASPECT = 0.85
+"""Width by height of a head's box where only its height is labelled (median in SCUT-HEAD: 0.88)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A photo with what is known of its heads.
+
+    Attributes:
+        name: source, split and stem, as in "celebamask/val/00001".
+        photo: (H, W, 3) uint8 sRGB.
+        plane: (H, W) uint8 of the bits above.
+        boxes: (N, 4) float32, left, top, right, bottom in pixels; N may be 0.
+        ignored: (M, 4) float32 boxes of doubtful heads, neither right nor wrong to find.
+        masked: the plane's `HEAD` bit follows a drawn mask; otherwise only boxes are known.
+    """
+
+    name: str
+    photo: U8Array
+    plane: U8Array
+    boxes: FloatArray
+    ignored: FloatArray
+    masked: bool
+
+
+BoolArray = npt.NDArray[np.bool_]
+Reader = Callable[[Path, str], Iterator[Sample]]
+
+_NO_BOXES = np.zeros((0, 4), np.float32)
+
+
+def _photo(path: Path) -> U8Array:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _label(path: Path) -> U8Array:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def _boxes(rows: list[tuple[float, float, float, float]]) -> FloatArray:
+    return np.array(rows, np.float32).reshape(-1, 4)
+
+
+def _held_out(paths: list[Path], split: str) -> list[Path]:
+    """Return the part of a set without folders for its splits that belongs to `split`."""
+    return [p for i, p in enumerate(paths) if (i % HOLD_OUT_EVERY == 0) == (split == "val")]
+
+
+def _pairs(folder: Path) -> Iterator[tuple[Path, U8Array, U8Array]]:
+    for path in sorted((folder / "images").iterdir()):
+        yield path, _photo(path), _label(folder / "labels" / f"{path.stem}.png")
+
+
+def _skull_box(head: BoolArray, chin: float) -> FloatArray:
+    """Return the box from the top of a head mask to the chin, as wide as the mask at eye height.
+
+    Long hair beside the face is cut to what a head can be wide.
+    """
+    rows = np.flatnonzero(head.any(1))
+    top = float(rows[0])
+    height = max(chin - top, 4.0)
+    middle = head[int(top + 0.25 * height) : int(top + 0.6 * height) + 1]
+    columns = np.flatnonzero(middle.any(0))
+    centre = (columns[0] + columns[-1] + 1) / 2
+    width = np.clip(columns[-1] + 1 - columns[0], 0.65 * height, 1.0 * height)
+    return _boxes([(centre - width / 2, top, centre + width / 2, top + height)])
+
+
+def _around(boxes: FloatArray, shape: tuple[int, int], reach: float) -> BoolArray:
+    """Return the (H, W) bool of pixels within `reach` box heights of a box's centre."""
+    near = np.zeros(shape, bool)
+    for left, top, right, bottom in boxes:
+        radius = reach * (bottom - top)
+        x, y = (left + right) / 2, (top + bottom) / 2
+        rows = slice(max(0, int(y - radius)), max(0, math.ceil(y + radius)))
+        near[rows, max(0, int(x - radius)) : max(0, math.ceil(x + radius))] = True
+    return near
+
+
+def celebamask(root: Path, split: str) -> Iterator[Sample]:
+    """CelebAMask-HQ: tight portraits, every pixel known; class 17 is the neck."""
+    for path, photo, label in _pairs(root / "celebamask" / split):
+        head = (label >= 1) & (label <= 15)
+        face = np.isin(label, (1, 2, 4, 5, 6, 7, 10, 11, 12))
+        if not face.any():
+            continue
+        chin = float(np.flatnonzero(face.any(1))[-1] + 1)
+        plane = head * HEAD | (label > 0) * PERSON | (label == 17) * NECK | KNOWN | SEARCHED
+        yield Sample(
+            name=f"celebamask/{split}/{path.stem}",
+            photo=photo,
+            plane=plane.astype(np.uint8),
+            boxes=_skull_box(head, chin),
+            ignored=_NO_BOXES,
+            masked=True,
+        )
+
+
+LFW_CHIN = (0.64, 0.72)
+"""In the funneled LFW photos chins lie between these shares of the height (looked at: 60 photos)."""
+
+
+def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
+    """LFW parts: red hair, green skin with the neck in it, blue the rest, on superpixels.
+
+    Green below the highest chin is unknown; so is what lies within two pixels of a border
+    between classes, where superpixels are coarse. Hats and dark lenses are blue, so wrong.
+    """
+    for path, photo, label in _pairs(root / "lfw_parts" / split):
+        hair, skin = label[..., 0] > 127, label[..., 1] > 127
+        below = np.arange(len(label))[:, None] >= LFW_CHIN[0] * len(label)
+        if not skin.any():
+            continue
+        lowest_skin = np.flatnonzero(skin.any(1))[-1] + 1
+        head = hair | (skin & ~below)
+        known = ~(skin & below)
+        boxes = _skull_box(head, float(min(lowest_skin, LFW_CHIN[1] * len(label))))
+        searched = _around(boxes, head.shape, 1.2)
+        plane = head * HEAD | known * KNOWN | searched * SEARCHED
+        yield Sample(
+            name=f"lfw_parts/{split}/{path.stem}",
+            photo=photo,
+            plane=plane.astype(np.uint8),
+            boxes=boxes,
+            ignored=_NO_BOXES,
+            masked=True,
+        )
+
+
+def figaro_hair(root: Path, split: str) -> Iterator[Sample]:
+    """Figaro: hair is head, all else unknown; no boxes, for the face is not labelled."""
+    if split != "train":
+        return
+    for path, photo, label in _pairs(root / "figaro_hair" / "train"):
+        hair = label > 127
+        yield Sample(
+            name=f"figaro_hair/train/{path.stem}",
+            photo=photo,
+            plane=(hair * (HEAD | KNOWN)).astype(np.uint8),
+            boxes=_NO_BOXES,
+            ignored=_NO_BOXES,
+            masked=True,
+        )
+
+
+def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
+    """Clothing co-parsing: full-body photos; the face is skin (41), and so are neck and limbs.
+
+    Skin that touches hair, hat or glasses is the face, the neck or a hand: head in its upper
+    part, unknown below. Standing people are 7 to 8 heads tall, which bounds the chin.
+    """
+    folder = root / "clothing_coparsing" / "train"
+    for path in _held_out(sorted((folder / "images").iterdir()), split):
+        photo, label = _photo(path), _label(folder / "labels" / f"{path.stem}.png")
+        worn = np.isin(label, (17, 19, 20, 47))
+        person = label > 0
+        if worn.sum() < 30:
+            continue
+        top = int(np.flatnonzero(worn.any(1))[0])
+        body = int(np.flatnonzero(person.any(1))[-1]) + 1 - top
+        face = _reach(label == 41, worn, steps=int(0.2 * body))
+        face[top + int(0.2 * body) :] = False
+        if not face.any():
+            continue
+        lowest = int(np.flatnonzero(face.any(1))[-1]) + 1
+        height = float(np.clip(0.8 * (lowest - top), 0.1 * body, 0.15 * body))
+        rows = np.arange(len(label))[:, None]
+        head = worn | (face & (rows < top + 0.75 * height))
+        known = ~(face & ~head)
+        boxes = _skull_box(head, top + height)
+        searched = _around(boxes, head.shape, 1.5) | person
+        plane = head * HEAD | known * KNOWN | person * PERSON | searched * SEARCHED
+        yield Sample(
+            name=f"clothing_coparsing/{split}/{path.stem}",
+            photo=photo,
+            plane=plane.astype(np.uint8),
+            boxes=boxes,
+            ignored=_NO_BOXES,
+            masked=True,
+        )
+
+
+def _reach(inside: BoolArray, start: BoolArray, steps: int) -> BoolArray:
+    """Return the pixels of `inside` that at most `steps` steps connect with `start`."""
+    reached = start.copy()
+    for _ in range(steps):
+        grown = reached.copy()
+        grown[1:] |= reached[:-1]
+        grown[:-1] |= reached[1:]
+        grown[:, 1:] |= reached[:, :-1]
+        grown[:, :-1] |= reached[:, 1:]
+        grown &= inside | start
+        if (grown == reached).all():
+            break
+        reached = grown
+    return reached & inside
+
+
+def _boxed(root: Path, folder: str, split: str, stems: list[Path]) -> Iterator[Sample]:
+    """Samples of photos whose heads are boxed in `heads.jsonl`, as fractions of the picture."""
+    top = root / folder
+    lines = (top / "heads.jsonl").read_text("utf-8").splitlines()
+    labels = {entry["file"]: entry for entry in map(json.loads, lines)}
+    for path in stems:
+        if path.stem not in labels:
+            continue
+        photo = _photo(path)
+        height, width = photo.shape[:2]
+        heads, ignored = [], []
+        for head in labels[path.stem]["heads"]:
+            tall = head["h"] * height
+            wide = head["w"] * width if "w" in head else ASPECT * tall
+            x, y = head["x"] * width, head["y"] * height
+            box = (x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2)
+            (ignored if head.get("ignore") else heads).append(box)
+        boxes = _boxes(heads)
+        # In a crowd not every head is labelled, so none found there is surely wrong.
+        searched = np.full((height, width), not labels[path.stem].get("crowd", False))
+        if folder == "person_crops":
+            searched = _around(boxes, (height, width), 1.5)
+        yield Sample(
+            name=f"{folder}/{split}/{path.stem}",
+            photo=photo,
+            plane=(searched * SEARCHED).astype(np.uint8),
+            boxes=boxes,
+            ignored=_boxes(ignored),
+            masked=False,
+        )
+
+
+def scut_heads(root: Path, split: str) -> Iterator[Sample]:
+    """SCUT-HEAD part B: every head boxed, front, side and back."""
+    paths = sorted((root / "scut_heads" / "images").iterdir())
+    return _boxed(root, "scut_heads", split, _held_out(paths, split))
+
+
+def person_crops(root: Path, split: str) -> Iterator[Sample]:
+    """People cut from ordinary photos: the main person's head, placed by a pose model."""
+    paths = sorted((root / "person_crops" / "images").iterdir())
+    return _boxed(root, "person_crops", split, paths if split == "train" else [])
+
+
+def wild(root: Path, split: str) -> Iterator[Sample]:
+    """Ordinary photos with every head labelled by eye: to measure on, never to train on."""
+    paths = sorted((root / "wild").glob("*.webp"))
+    return _boxed(root, "wild", split, paths if split == "val" else [])
+
+
+def scenes(root: Path, split: str) -> Iterator[Sample]:
+    """Photos without any person."""
+    for path in _held_out(sorted((root / "scenes").iterdir()), split):
+        photo = _photo(path)
+        yield Sample(
+            name=f"scenes/{split}/{path.stem}",
+            photo=photo,
+            plane=np.full(photo.shape[:2], KNOWN | SEARCHED, np.uint8),
+            boxes=_NO_BOXES,
+            ignored=_NO_BOXES,
+            masked=True,
+        )
+
+
+READERS: dict[str, Reader] = {
+    reader.__name__: reader
+    for reader in (
+        celebamask,
+        lfw_parts,
+        figaro_hair,
+        clothing_coparsing,
+        scut_heads,
+        person_crops,
+        scenes,
+        wild,
+    )
+}

@@ -1,0 +1,225 @@
+"""The training loop, read downwards. The same code runs alone and under `torchrun`.
+
+Picture k of a run is made from the seed (recipe seed, k) alone, so a resumed run sees what an
+uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from headcut.errors import OptionError
+from headcut_train.cache import CachedSource
+from headcut_train.losses import LOSSES
+from headcut_train.networks import NETWORKS
+from headcut_train.recipe import Recipe
+from headcut_train.scenes import PICTURES, Sources
+
+TRAIN_SOURCES = (
+    "celebamask",
+    "lfw_parts",
+    "figaro_hair",
+    "clothing_coparsing",
+    "scut_heads",
+    "person_crops",
+    "scenes",
+)
+
+
+def open_sources(data: Path, cache: Path, split: str = "train") -> Sources:
+    """Return every source that training draws from, decoded into `cache` on first use."""
+    return {name: CachedSource(data, cache, name, split) for name in TRAIN_SOURCES}
+
+
+class Pictures(Dataset[list[np.ndarray]]):
+    """Picture k of a run, made when asked for."""
+
+    def __init__(self, sources: Sources, recipe: Recipe, world: int):
+        self.sources, self.recipe, self.world = sources, recipe, world
+
+    def __getitem__(self, k: int) -> list[np.ndarray]:
+        rng = np.random.default_rng([self.recipe.seed, k])
+        size = self.recipe.size_at(k // (self.recipe.batch * self.world))
+        picture = PICTURES[self.recipe.network](self.sources, rng, size)
+        return [
+            np.ascontiguousarray(picture.image.transpose(2, 0, 1)),
+            picture.target,
+            picture.weight,
+            picture.box_weight,
+        ]
+
+
+def _batches(pictures: Pictures, first: int, rank: int, workers: int) -> Iterator[list[Tensor]]:
+    """Yield the batches of this process from step `first` to the recipe's last."""
+    batch, steps = pictures.recipe.batch, pictures.recipe.steps
+    indices = [
+        [(step * pictures.world + rank) * batch + i for i in range(batch)]
+        for step in range(first, steps)
+    ]
+    # A worker takes the machine's threads from the network if it may use more than one.
+    loader = DataLoader(pictures, batch_sampler=indices, num_workers=workers)
+    yield from loader
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    return recipe.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW that decays weights, but neither biases nor norms."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    kept = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    for mean, value in zip(averaged.state_dict().values(), network.state_dict().values()):
+        if mean.dtype.is_floating_point:
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def _fast_precision() -> AbstractContextManager[Any]:
+    """bfloat16 where the processor multiplies it itself; elsewhere it would be slower."""
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=native)
+
+
+def train(
+    recipe: Recipe,
+    *,
+    sources: Sources,
+    out: Path,
+    start_from: Path | None = None,
+    workers: int = 1,
+) -> Path:
+    """Train a network and return its last checkpoint, `out/last.pt`; resume where one is there.
+
+    Args:
+        recipe: what to do.
+        sources: samples by name, as from `open_sources`.
+        out: folder for the checkpoint and `curves.csv` and `curves.png`.
+        start_from: weights to begin with, where there is no checkpoint.
+        workers: processes a trainer that make pictures; 0 makes them in the trainer.
+
+    Raises:
+        OptionError: the checkpoint in `out` belongs to another network.
+    """
+    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.manual_seed(recipe.seed)
+    network: nn.Module = NETWORKS[recipe.network]()
+    network = network.to(device, memory_format=torch.channels_last)
+    if start_from is not None:
+        load_weights(network, start_from)
+    averaged = copy.deepcopy(network).requires_grad_(False)
+    optimizer = _optimizer(network, recipe)
+    last, first, rows = out / "last.pt", 0, []
+    out.mkdir(parents=True, exist_ok=True)
+    if last.exists():
+        state = torch.load(last, map_location=device, weights_only=True)
+        if state["recipe"]["network"] != recipe.network:
+            raise OptionError(f"{last} holds a {state['recipe']['network']}; choose another folder")
+        network.load_state_dict(state["network"])
+        averaged.load_state_dict(state["averaged"])
+        optimizer.load_state_dict(state["optimizer"])
+        first, rows = state["step"], state["rows"]
+    trained = DistributedDataParallel(network) if world > 1 else network
+    loss_of = LOSSES[recipe.network]
+    batches = _batches(Pictures(sources, recipe, world), first, rank, workers)
+    progress = tqdm(batches, initial=first, total=recipe.steps, disable=rank > 0, mininterval=10)
+    losses: list[float] = []
+    since = time.perf_counter()
+    for step, (image, target, weight, box_weight) in enumerate(progress, start=first):
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(recipe, step)
+        image = image.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
+        with _fast_precision():
+            output = trained(image)
+        known = (t.to(device) for t in (target, weight, box_weight))
+        loss = loss_of(output.float(), *known)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        _average(averaged, network, min(recipe.ema_decay, (1 + step) / (10 + step)))
+        losses.append(loss.item())
+        done = step + 1
+        if rank == 0 and (done % recipe.steps_an_epoch == 0 or done == recipe.steps):
+            seconds, since = time.perf_counter() - since, time.perf_counter()
+            rows.append([done, sum(losses) / len(losses), _rate(recipe, step), seconds])
+            progress.set_postfix(loss=f"{rows[-1][1]:.4f}")
+            losses.clear()
+            state = {
+                "recipe": asdict(recipe),
+                "network": network.state_dict(),
+                "averaged": averaged.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": done,
+                "rows": rows,
+            }
+            part = last.with_suffix(".part")
+            torch.save(state, part)
+            part.replace(last)
+            _write_curves(rows, out)
+    if world > 1:
+        dist.barrier()
+    return last
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load the averaged weights of a checkpoint, or weights as `export` keeps them."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    weights = state.get("averaged", state)
+    network.load_state_dict({name: value.float() for name, value in weights.items()})
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Keep a network's weights in half precision, to go on from with `start_from`."""
+    halves = {
+        name: value.half() if value.dtype.is_floating_point else value
+        for name, value in network.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(halves, path)
+
+
+def _write_curves(rows: list[list[float]], out: Path) -> None:
+    with (out / "curves.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "loss", "learning_rate", "seconds"])
+        writer.writerows(rows)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([row[0] for row in rows], [row[1] for row in rows])
+    axes.set(xlabel="step", ylabel="loss", yscale="log")
+    figure.savefig(out / "curves.png")

@@ -1,0 +1,136 @@
+"""From a photo to its cut-outs, with stand-ins for the networks and then with the real ones."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from conftest import ASTRONAUT, RedFinder, RedSegmenter, is_red, picture
+from PIL import Image
+
+import headcut
+from headcut import CutOut, HeadCutter, PhotoError, PhotoLimits
+from headcut.find import Head
+from headcut.geometry import FloatArray, U8Array
+
+
+def iou(head: CutOut, truth: np.ndarray) -> float:
+    mask = head.alpha >= 0.5
+    return float((mask & truth).sum() / (mask | truth).sum())
+
+
+def test_heads_come_left_to_right_where_they_are(cutter: HeadCutter) -> None:
+    photo = picture(220, 80)
+    left, right = cutter.cut(photo)
+    red = is_red(np.asarray(photo))
+    columns = np.arange(photo.width)
+    assert iou(left, red & (columns < 150)) > 0.95
+    assert iou(right, red & (columns > 150)) > 0.95
+    assert (left.confidence, right.confidence) == (0.9, 0.8)
+
+
+def test_photo_with_no_head_gives_no_cut_out(cutter: HeadCutter) -> None:
+    """No mask is stretched until something shows."""
+    assert cutter.cut(picture()) == []
+
+
+class EmptySegmenter(RedSegmenter):
+    def segment(self, crops: U8Array) -> FloatArray:
+        return np.full(crops.shape[:3], 0.01, np.float32)
+
+
+def test_head_without_pixels_is_dropped() -> None:
+    cutter = HeadCutter(finder=RedFinder(), segmenter=EmptySegmenter())
+    assert cutter.cut(picture(150)) == []
+
+
+def test_head_that_leaves_the_photo_is_cut_at_its_border(cutter: HeadCutter) -> None:
+    photo = picture(5, 295)
+    left, right = cutter.cut(photo)
+    assert left.box_px[0] == 0
+    assert right.box_px[2] == photo.width
+    assert iou(left, is_red(np.asarray(photo)) & (np.arange(300) < 150)) > 0.93
+
+
+class LostFinder:
+    """Says that a head is where no photo is."""
+
+    def find(self, photo: U8Array) -> list[Head]:
+        return [Head((-500.0, -500.0, -400.0, -400.0), 0.9)]
+
+
+def test_head_outside_the_photo_is_dropped() -> None:
+    assert HeadCutter(finder=LostFinder(), segmenter=RedSegmenter()).cut(picture(150)) == []
+
+
+def test_what_is_transparent_in_the_photo_stays_transparent(cutter: HeadCutter) -> None:
+    photo = picture(150).convert("RGBA")
+    photo.paste((255, 0, 0, 0), (150, 0, 300, 200))
+    (head,) = cutter.cut(photo)
+    assert not head.alpha[:, 150:].any()
+    assert head.alpha[:, :150].any()
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "file", "pillow", "array"])
+def test_every_kind_of_source_gives_the_same_cut(
+    kind: str, cutter: HeadCutter, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("photos") / "photo.png"
+    picture(150).save(path)
+    sources = {
+        "path": path,
+        "bytes": path.read_bytes(),
+        "file": io.BytesIO(path.read_bytes()),
+        "pillow": picture(150),
+        "array": np.asarray(picture(150)),
+    }
+    (head,) = cutter.cut(sources[kind])
+    assert iou(head, is_red(np.asarray(picture(150)))) > 0.95
+
+
+def test_limits_are_the_cutters_own() -> None:
+    cutter = HeadCutter(
+        finder=RedFinder(), segmenter=RedSegmenter(), limits=PhotoLimits(max_megapixels=0.01)
+    )
+    with pytest.raises(PhotoError, match=r"0\.01 MP limit"):
+        cutter.cut(picture(150))
+
+
+def test_threads_share_one_cutter(cutter: HeadCutter) -> None:
+    photos = [picture(60 + 20 * n) for n in range(8)]
+    alone = [cutter.cut(photo)[0].box_px for photo in photos]
+    with ThreadPoolExecutor(4) as pool:
+        together = [heads[0].box_px for heads in pool.map(cutter.cut, photos)]
+    assert together == alone
+
+
+def test_astronaut_is_cut_without_her_suit() -> None:
+    """The real networks on the sample photo: face and hair in, collar, patches and flag out."""
+    (head,) = headcut.cut(ASTRONAUT)
+    assert np.abs(np.array(head.box_px) - (153, 11, 303, 190)).max() < 20
+    for x, y in ((228, 40), (228, 110), (180, 80), (285, 90)):  # fringe, nose, hair at both sides
+        assert head.alpha[y, x] > 0.9, (x, y)
+    for x, y in ((228, 230), (120, 300), (40, 120), (420, 150)):  # collar, suit, flag, shuttle
+        assert head.alpha[y, x] == 0, (x, y)
+
+
+def test_empty_scene_has_no_head_for_the_real_networks() -> None:
+    gradient = np.linspace(0, 255, 400, dtype=np.uint8)
+    scene = np.dstack([np.tile(gradient, (300, 1))] * 3)
+    assert headcut.cut(scene) == []
+
+
+def test_turned_photo_gives_the_same_cut() -> None:
+    """EXIF says how a phone was held; the head is found only if it is upright."""
+    with Image.open(ASTRONAUT) as image:
+        stored = image.transpose(Image.Transpose.ROTATE_90)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        file = io.BytesIO()
+        stored.save(file, "JPEG", quality=95, exif=exif)
+        (upright,) = headcut.cut(image)
+    (turned,) = headcut.cut(file.getvalue())
+    assert turned.image.size == upright.image.size
+    assert iou(turned, upright.alpha >= 0.5) > 0.97
