@@ -76,6 +76,16 @@ def test_missing_file(headcut: Headcut, tmp_path: Path) -> None:
     assert_one_line(headcut("https://x.org/a.jpg"), 1, "https:", "headcut fetches nothing")
 
 
+def test_impossible_names(headcut: Headcut) -> None:
+    """Even asking whether these are folders is an error to the system."""
+    picture(150).save("me.png")
+    Path("circle.png").symlink_to("circle.png")
+    for name in ("a" * 5000, "circle.png"):
+        assert_one_line(headcut(name), 1, name, "; check ")
+    assert_one_line(headcut("me.png", "-o", "a" * 300 + ".png"), 1, "me.png: ", "a shorter name")
+    assert headcut("me.png", "-o", "circle.png").code == 0
+
+
 def test_folder_without_photos(headcut: Headcut, tmp_path: Path) -> None:
     Path("empty").mkdir()
     Path("empty/notes.txt").write_text("no photo")

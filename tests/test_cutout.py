@@ -108,6 +108,12 @@ def test_merged_heads_are_as_opaque_as_the_most_opaque() -> None:
     assert both.confidence == 0.8
     assert (both.alpha == np.maximum(left.alpha, right.alpha)).all()
     assert merge([left]) is left
+    rgba = np.asarray(both.image)
+    assert (rgba[..., 3] == np.asarray(both.render("alpha"))).all()
+    for head in (left, right):
+        own = np.asarray(head.image)
+        alone = (own[..., 3] > 0) & (own[..., 3] == rgba[..., 3])
+        assert (rgba[alone] == own[alone]).all()
 
 
 def test_heads_are_chosen_from_the_left() -> None:

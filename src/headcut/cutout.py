@@ -56,6 +56,9 @@ class CutOut:
     confidence: float
     """How sure the finder is that this is a head, in [0, 1]."""
 
+    parts: tuple[CutOut, ...] = ()
+    """The single heads, if this is several merged: each keeps its own clean colours."""
+
     @property
     def alpha(self) -> FloatArray:
         """(H, W) float32 in [0, 1] at photo size, 1 is head; made anew at each call."""
@@ -106,9 +109,18 @@ class CutOut:
 
     def _rgba(self) -> U8Array:
         """(h, w, 4) uint8 of the box."""
-        alpha = _to_8_bit(self.alpha_patch)
-        colours = clean_colours(self.photo.pixels[_slices(self.box_px)], self.alpha_patch)
-        return np.dstack([np.where(alpha[..., None] > 0, colours, np.uint8(0)), alpha])
+        height, width = self.alpha_patch.shape
+        if not self.parts:
+            rgba = np.empty((height, width, 4), np.uint8)
+            rgba[..., :3] = clean_colours(self.photo.pixels[_slices(self.box_px)], self.alpha_patch)
+            rgba[..., 3] = _to_8_bit(self.alpha_patch)
+            rgba[rgba[..., 3] == 0] = 0  # nothing of the photo hides under clear pixels
+            return rgba
+        merged = np.zeros((height, width, 4), np.uint8)
+        for part in self.parts:
+            below, above = merged[_slices(part.box_px, self.box_px)], part._rgba()
+            np.copyto(below, above, where=above[..., 3:] > below[..., 3:])
+        return merged
 
     def _grey(self, output: Output) -> U8Array:
         """(h, w) uint8 of the box."""
@@ -147,10 +159,10 @@ def merge(cut_outs: Sequence[CutOut]) -> CutOut:
     box = (min(lefts), min(tops), max(rights), max(bottoms))
     alpha = np.zeros((box[3] - box[1], box[2] - box[0]), np.float32)
     for head in cut_outs:
-        left, top, right, bottom = head.box_px
-        part = alpha[top - box[1] : bottom - box[1], left - box[0] : right - box[0]]
+        part = alpha[_slices(head.box_px, box)]
         np.maximum(part, head.alpha_patch, out=part)
-    return CutOut(cut_outs[0].photo, alpha, box, min(head.confidence for head in cut_outs))
+    confidence = min(head.confidence for head in cut_outs)
+    return CutOut(cut_outs[0].photo, alpha, box, confidence, tuple(cut_outs))
 
 
 def choose_heads(cut_outs: Sequence[CutOut], heads: Heads) -> list[list[CutOut]]:
@@ -176,10 +188,11 @@ def choose_heads(cut_outs: Sequence[CutOut], heads: Heads) -> list[list[CutOut]]
     return [[cut_outs[heads - 1]]]
 
 
-def _slices(box_px: IntBox) -> tuple[slice, slice]:
-    """Return the rows and columns of a box."""
+def _slices(box_px: IntBox, inside: IntBox = (0, 0, 0, 0)) -> tuple[slice, slice]:
+    """Return the rows and columns of a box in the photo, or in the box that it lies inside of."""
     left, top, right, bottom = box_px
-    return slice(top, bottom), slice(left, right)
+    x, y = inside[:2]
+    return slice(top - y, bottom - y), slice(left - x, right - x)
 
 
 def _box_area(head: CutOut) -> int:

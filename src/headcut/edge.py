@@ -48,10 +48,10 @@ def refine_alpha(photo_patch: U8Array, alpha: FloatArray) -> FloatArray:
     soft = (alpha > CLEAR / 2) & (alpha < 1 - CLEAR / 2)
     if soft.any():
         small_size = _small_size(alpha.shape)
-        guide = _resized(photo_patch, small_size).astype(np.float32) / 255
+        guide = _resized(photo_patch, small_size) / np.float32(255)
         slope, offset = _guide(guide, _resized(alpha, small_size))
         for tile in _tiles_with(soft):
-            colour = photo_patch[tile].astype(np.float32) / 255
+            colour = photo_patch[tile] / np.float32(255)
             guided = _enlarged(offset, tile, alpha.shape)
             for channel in range(3):
                 guided += _enlarged(slope[channel], tile, alpha.shape) * colour[..., channel]

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headcut.geometry import Box, FloatArray, U8Array, crop_for_model, whole_photo_box
+from headcut.geometry import (
+    Box,
+    FloatArray,
+    U8Array,
+    crop_for_model,
+    scaled_box,
+    shrunk_to,
+    whole_photo_box,
+)
 from headcut.model_file import Model
 
 OVERLAP_OF_ONE_HEAD = 0.45
@@ -15,6 +23,9 @@ OVERLAP_OF_ONE_HEAD = 0.45
 
 TILE_SHARE = 0.5
 """Side of a tile as a share of the photo's longest side."""
+
+SEEN_PX = 1024
+"""Longest side of what is looked at: tiles are shrunk to half of it, so more would not be seen."""
 
 WORTH_TILES_PX = 320
 """In photos with a longer side, tiles show more than the look at the whole does."""
@@ -46,16 +57,19 @@ class HeadFinder:
         Args:
             photo: (H, W, 3) uint8 sRGB.
         """
-        shape = (photo.shape[0], photo.shape[1])
+        seen = shrunk_to(photo, SEEN_PX)
+        shape = (seen.shape[0], seen.shape[1])
         found: list[Head] = []
         for look in looks_at(shape):
-            centre, box = self.model.run(crop_for_model(photo, look, self.model.size))
+            centre, box = self.model.run(crop_for_model(seen, look, self.model.size))
             found += [
                 head
                 for head in heads_in_maps(centre[0], box, look, self.threshold)
                 if not _cut_by_look(head.box_px, look, shape)
             ]
-        return sorted(_distinct(found), key=lambda head: head.box_px[0] + head.box_px[2])
+        scale = photo.shape[1] / shape[1]
+        ordered = sorted(_distinct(found), key=lambda head: head.box_px[0] + head.box_px[2])
+        return [Head(scaled_box(head.box_px, scale), head.confidence) for head in ordered]
 
 
 def looks_at(photo_shape: tuple[int, int]) -> list[Box]:
@@ -101,8 +115,9 @@ def heads_in_maps(centre: FloatArray, box: FloatArray, look: Box, threshold: flo
     for row, column in np.argwhere(peaks):
         dx, dy, log_width, log_height = (float(v) for v in box[:, row, column])
         x, y = look[0] + (column + 0.5 + dx) * cell, look[1] + (row + 0.5 + dy) * cell
-        half_width, half_height = np.exp(log_width) * cell / 2, np.exp(log_height) * cell / 2
-        corners = (x - half_width, y - half_height, x + half_width, y + half_height)
+        # No head that the look shows is larger; without a bound, a crop could be of any size.
+        width, height = np.exp(np.minimum((log_width, log_height), np.log(2 * cells))) * cell
+        corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         heads.append(Head(corners, float(centre[row, column])))
     return heads
 

@@ -1,7 +1,7 @@
-"""All geometry between a photo and a network's square input: THE preprocess, used by training too.
+"""All geometry between a photo and a network's square input: THE preprocess, of training too.
 
-A *box* is (left, top, right, bottom) in photo pixels, as in Pillow: pixel (0, 0) covers 0 to 1. It may
-be fractional and may reach outside the photo. A *look* is a square box that a network sees.
+A *box* is (left, top, right, bottom) in photo pixels, as in Pillow: pixel (0, 0) covers 0 to 1. It
+may be fractional and may reach outside the photo. A *look* is a square box that a network sees.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ IntBox = tuple[int, int, int, int]
 
 OUTSIDE_GREY = 127
 """What a look shows where it reaches outside the photo."""
+
+REDUCING_GAP = 2.0
+"""Shrinking averages whole blocks down to this many times the size: fast, and hardly different."""
 
 HEADS_PER_CROP = 2.0
 """Side of a head's crop in head heights: room for hair that falls below the chin."""
@@ -44,6 +47,12 @@ def crop_box_for(head_box: Box) -> Box:
     return centred_square((left + right) / 2, centre_y, HEADS_PER_CROP * height)
 
 
+def scaled_box(box: Box, scale: float) -> Box:
+    """Return the box in a picture that is `scale` times as large."""
+    left, top, right, bottom = box
+    return (left * scale, top * scale, right * scale, bottom * scale)
+
+
 def covered_pixels(box: Box, photo_shape: tuple[int, int]) -> IntBox:
     """Return the whole pixels of a photo of (height, width) that a box touches; may be empty."""
     height, width = photo_shape
@@ -64,16 +73,31 @@ def crop_for_model(photo: U8Array, box: Box, size: int) -> U8Array:
         size: side of the result in pixels.
     """
     left, top, right, bottom = covered_pixels(box, (photo.shape[0], photo.shape[1]))
-    origin_x, origin_y = math.floor(box[0]), math.floor(box[1])
-    extent = (math.ceil(box[2]) - origin_x, math.ceil(box[3]) - origin_y)
+    x, y = math.floor(box[0]), math.floor(box[1])
+    extent = math.ceil(box[2]) - x, math.ceil(box[3]) - y
     patch = Image.fromarray(photo[top:bottom, left:right])
     if patch.size != extent:
         canvas = Image.new("RGB", extent, (OUTSIDE_GREY,) * 3)
         if patch.width and patch.height:
-            canvas.paste(patch, (left - origin_x, top - origin_y))
+            canvas.paste(patch, (left - x, top - y))
         patch = canvas
-    inner = (box[0] - origin_x, box[1] - origin_y, box[2] - origin_x, box[3] - origin_y)
-    small = patch.resize((size, size), Image.Resampling.BILINEAR, box=inner, reducing_gap=2.0)
+    inner = (box[0] - x, box[1] - y, box[2] - x, box[3] - y)
+    crop = patch.resize(
+        (size, size), Image.Resampling.BILINEAR, box=inner, reducing_gap=REDUCING_GAP
+    )
+    return np.asarray(crop)
+
+
+def shrunk_to(photo: U8Array, longest_px: int) -> U8Array:
+    """Return the photo with its longest side at most `longest_px`, proportions kept."""
+    height, width = photo.shape[:2]
+    scale = longest_px / max(height, width)
+    if scale >= 1:
+        return photo
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = Image.fromarray(photo).resize(
+        size, Image.Resampling.BILINEAR, reducing_gap=REDUCING_GAP
+    )
     return np.asarray(small)
 
 
@@ -95,15 +119,15 @@ def paste_alpha(
     left, top, right, bottom = covered
     if right == left or bottom == top:
         return np.zeros((bottom - top, right - left), np.float32), covered
-    # Replicated borders let the outermost half pixel of the covered area be read too.
-    margin = 2
-    padded = Image.fromarray(np.pad(mask, margin, mode="edge"))
     scale_x, scale_y = mask.shape[1] / (box[2] - box[0]), mask.shape[0] / (box[3] - box[1])
+    # Replicated borders: the photo's outermost pixels reach up to one pixel out of the box.
+    margin = math.ceil(max(scale_x, scale_y)) + 1
+    padded = Image.fromarray(np.pad(mask, margin, mode="edge"))
     inner = (
-        max(0.0, (left - box[0]) * scale_x + margin),
-        max(0.0, (top - box[1]) * scale_y + margin),
-        min(float(padded.width), (right - box[0]) * scale_x + margin),
-        min(float(padded.height), (bottom - box[1]) * scale_y + margin),
+        (left - box[0]) * scale_x + margin,
+        (top - box[1]) * scale_y + margin,
+        (right - box[0]) * scale_x + margin,
+        (bottom - box[1]) * scale_y + margin,
     )
     alpha = padded.resize((right - left, bottom - top), Image.Resampling.BICUBIC, box=inner)
     return np.clip(np.asarray(alpha, np.float32), 0.0, 1.0), covered

@@ -55,7 +55,7 @@ class Model:
             self.threshold = float(self.metadata["threshold"])
         except (KeyError, ValueError) as error:
             raise ModelError(
-                f"{path}: not a headcut model (no {error}); export it again"
+                f"{path}: not a headcut model (metadata: {error}); export it with headcut-train"
             ) from error
 
     @cached_property

@@ -191,7 +191,9 @@ def _open(data: bytes) -> Image.Image:
         return factory(io.BytesIO(data), "")
     # Decoders meet damaged bytes with many types: SyntaxError, struct.error, IndexError...
     except Exception as error:
-        raise PhotoError(f"damaged {name.upper()} header; copy or export the photo again") from error
+        raise PhotoError(
+            f"damaged {name.upper()} header; copy or export the photo again"
+        ) from error
 
 
 def _format_of(data: bytes) -> str | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from headcut.errors import OptionError, OutputError
 from headcut.options import FORMATS, Format, format_for
 from headcut.photo import PHOTO_SUFFIXES
-from headcut.writing import FileId, file_id, refuse_to_replace
+from headcut.writing import FileId, file_id, is_folder, real_path, refuse_to_replace
 
 STANDARD_STREAM = "-"
 """As a photo it is standard input; after -o, standard output."""
@@ -55,11 +55,8 @@ class Plan:
     makes_folders: bool = False
     """Whether -o named a folder: it and its sub-folders are made when they are needed."""
 
-    @property
-    def photo_ids(self) -> frozenset[FileId]:
-        """Return the identities of all photos, so that no output replaces one."""
-        found = (file_id(job.photo) for job in self.jobs if job.photo)
-        return frozenset(identity for identity in found if identity)
+    photo_ids: frozenset[FileId] = frozenset()
+    """What tells the photos from all other files, so that no output replaces one."""
 
 
 def make_plan(arguments: Sequence[str], out: str | None, wanted: Format | None = None) -> Plan:
@@ -69,7 +66,7 @@ def make_plan(arguments: Sequence[str], out: str | None, wanted: Format | None =
         OptionError: -o cannot hold what the arguments give, its suffix contradicts the wanted
             format, an output is one of the photos, or two photos would write one file.
     """
-    several = len(arguments) > 1 or Path(arguments[0]).is_dir()
+    several = len(arguments) > 1 or is_folder(Path(arguments[0]))
     if out is None and list(arguments) == [STANDARD_STREAM]:
         out = STANDARD_STREAM
     if out == STANDARD_STREAM:
@@ -94,7 +91,7 @@ def _file(argument: str) -> Path | None:
 
 
 def _is_folder(out: str, several: bool) -> bool:
-    if out.endswith(("/", os.sep)) or Path(out).is_dir():
+    if out.endswith(("/", os.sep)) or is_folder(Path(out)):
         return True
     if several and Path(out).suffix.lower() in {f".{known}" for known in FORMATS}:
         raise OptionError(f"{out} is one file, but there may be several pictures; give -o a folder")
@@ -115,7 +112,7 @@ def _jobs(
             home = _home(photo, subfolder, folder)
             stem = photo.stem if photo else "stdin"
             output = home / f"{stem}-head.{format}"
-            jobs.setdefault(((photo or Path()).resolve(), output.resolve()), Job(photo, output))
+            jobs.setdefault((real_path(photo or Path()), real_path(output)), Job(photo, output))
     return list(jobs.values()), failures
 
 
@@ -131,7 +128,7 @@ def _home(photo: Path | None, subfolder: Path, folder: Path | None) -> Path:
 def _photos(argument: str, failures: list[tuple[str, str]]) -> Iterator[tuple[Path | None, Path]]:
     """Yield the photos that an argument means, each with its sub-folder below the argument."""
     root = _file(argument)
-    if root is None or not root.is_dir():
+    if root is None or not is_folder(root):
         yield root, Path()
         return
 
@@ -165,19 +162,25 @@ def _parted(jobs: list[Job]) -> list[Job]:
 
 
 def _checked(plan: Plan) -> Plan:
-    """Return the plan; raise OptionError if an output is one of the photos."""
+    """Return the plan with its photos protected.
+
+    Raises:
+        OptionError: an output is one of the photos.
+    """
+    found = (file_id(job.photo) for job in plan.jobs if job.photo)
+    photo_ids = frozenset(identity for identity in found if identity)
     try:
         for job in plan.jobs:
             if job.output:
-                refuse_to_replace(job.output, plan.photo_ids)
+                refuse_to_replace(job.output, photo_ids)
     except OutputError as error:
         raise OptionError(str(error)) from error
-    return plan
+    return replace(plan, photo_ids=photo_ids)
 
 
 def _key(job: Job) -> str:
     """Return the output's name as a disk that ignores case knows it."""
-    return str(job.output and job.output.resolve()).casefold()
+    return str(job.output and real_path(job.output)).casefold()
 
 
 def _with_suffix_kept(job: Job) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import sys
 from collections.abc import Container
@@ -14,6 +15,16 @@ from headcut.errors import OutputError
 
 FileId: TypeAlias = tuple[int, int]
 """Device and number of a file."""
+
+
+def real_path(path: Path) -> Path:
+    """Return the absolute path without links; those in a circle are kept, not an error."""
+    return Path(os.path.realpath(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder; unlike Path.is_dir, an impossible name is not an error."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def file_id(path: Path) -> FileId | None:
@@ -43,7 +54,7 @@ def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
     Raises:
         OutputError: no such folder, no permission, no space, or `path` is no ordinary file.
     """
-    target = path.resolve()  # a link stays a link
+    target = real_path(path)  # a link stays a link
     temporary = target.with_name(f".headcut-{secrets.token_hex(6)}.tmp")
     try:
         if target.exists() and not target.is_file():

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from headcut.errors import OptionError
 from headcut_train.sources import READERS, Sample
 
 
@@ -21,6 +22,9 @@ class CachedSource(Sequence[Sample]):
         cache: folder of the cache files; made anew when missing.
         source: a name in `sources.READERS`.
         split: "train" or "val".
+
+    Raises:
+        OptionError: the data set is missing or damaged, or the cache cannot be written.
     """
 
     def __init__(self, data: Path, cache: Path, source: str, split: str):
@@ -28,7 +32,11 @@ class CachedSource(Sequence[Sample]):
         pixels = cache / f"{source}-{split}.bin"
         if not index.exists():
             cache.mkdir(parents=True, exist_ok=True)
-            _write(data, source, split, pixels, index)
+            try:
+                _write(data, source, split, pixels, index)
+            except OSError as error:
+                reason = f"cannot prepare {source}/{split}: {error}"
+                raise OptionError(f"{data}: {reason}; check --data and --cache") from error
         self._rows: list[dict[str, Any]] = json.loads(index.read_text())
         self._pixels = np.memmap(pixels, np.uint8, "r") if self._rows else np.zeros(0, np.uint8)
 

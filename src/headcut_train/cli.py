@@ -23,7 +23,7 @@ from headcut_train.export import export_onnx
 from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
-from headcut_train.train import load_weights, open_sources, save_weights, train
+from headcut_train.train import load_weights, open_sources, read_state, save_weights, train
 
 app = typer.Typer(
     help="Train, score and export headcut's networks.",
@@ -89,10 +89,7 @@ def export(
     cache: Cache = CACHE,
 ) -> None:
     """Write a trained network as an ONNX file, unless the file differs from the network."""
-    if not model.is_file():
-        raise OptionError(f"{model}: no such checkpoint; train one first")
-    state = torch.load(model, map_location="cpu", weights_only=True)
-    name = network or state.get("recipe", {}).get("network")
+    name = network or read_state(model).get("recipe", {}).get("network")
     if name not in NETWORKS:
         raise OptionError(f"{model}: which network? pass --network {'|'.join(NETWORKS)}")
     trained = NETWORKS[name]()
@@ -142,7 +139,7 @@ def _folder(data: Path) -> Path:
 
 
 def _real_pictures(network: str, data: Path, cache: Path, count: int = 20) -> U8Array:
-    """Return held-out pictures as the network sees them: (count, 256, 256, 3) uint8."""
+    """Return pictures as the network sees them in training: (count, 256, 256, 3) uint8."""
     sources = open_sources(_folder(data), cache)
     seeds = range(count)
     return np.stack(
@@ -180,6 +177,9 @@ def main() -> None:
     except HeadcutError as error:
         typer.echo(f"headcut-train: {error}", err=True)
         raise SystemExit(2 if isinstance(error, OptionError) else 1) from error
+    except OSError as error:  # a sheet or a run's folder that cannot be written
+        typer.echo(f"headcut-train: {error}", err=True)
+        raise SystemExit(1) from error
 
 
 if __name__ == "__main__":

@@ -54,14 +54,14 @@ class MaskScores:
         self.neck_called_head_px += int((neck & alpha).sum())
 
     def row(self) -> dict[str, float]:
-        """Return the means, by the name of the score."""
-        return {
-            "photos": self.photos,
-            "missed": self.missed,
-            "iou": float(np.mean(self.iou)),
-            "boundary_f": float(np.mean(self.boundary_f)),
-            "neck_leak": self.neck_called_head_px / self.neck_px if self.neck_px else float("nan"),
-        }
+        """Return the means by name; a score that nothing counts in is left out."""
+        row: dict[str, float] = {"photos": self.photos, "missed": self.missed}
+        if self.photos:
+            row["iou"] = float(np.mean(self.iou))
+            row["boundary_f"] = float(np.mean(self.boundary_f))
+        if self.neck_px:
+            row["neck_leak"] = self.neck_called_head_px / self.neck_px
+        return row
 
 
 @dataclass
@@ -98,19 +98,18 @@ class FoundScores:
         self.hit += [i in found for i in range(len(sample.boxes))]
 
     def row(self) -> dict[str, float]:
-        """Return the scores by name."""
-        row: dict[str, float] = {
-            "photos": self.photos,
-            "heads": len(self.hit),
-            "false_a_photo": self.false / self.photos,
-            "photos_with_false": self.photos_with_false / self.photos,
-        }
+        """Return the scores by name; a score that nothing counts in is left out."""
+        row: dict[str, float] = {"photos": self.photos, "heads": len(self.hit)}
+        if self.photos:
+            row["false_a_photo"] = self.false / self.photos
+            row["photos_with_false"] = self.photos_with_false / self.photos
         if self.hit:
             hit, heights = np.array(self.hit), np.array(self.heights)
             row["recall"] = float(hit.mean())
             for height in HEIGHTS:
                 large = heights >= height
-                row[f"recall_from_{height:.0%}"] = float(hit[large].mean())
+                if large.any():
+                    row[f"recall_from_{height:.0%}"] = float(hit[large].mean())
             row["average_precision"] = average_precision(self.confidences, self.right, len(hit))
         return row
 

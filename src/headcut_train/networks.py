@@ -7,6 +7,8 @@ fastest per MAC on CPUs; operators are those that ONNX Runtime, ONNX Runtime Web
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -69,12 +71,12 @@ class Trunk(nn.Module):
         self.stem = ConvNorm(3, self.channels[0], stride=2)
         self.down = nn.ModuleList(
             nn.Sequential(ConvNorm(c_in, c_out, stride=2), Residual(c_out), Residual(c_out))
-            for c_in, c_out in zip(self.channels, self.channels[1:])
+            for c_in, c_out in pairwise(self.channels)
         )
         steps_up = 5 - stride.bit_length() + 1
         widths = self.channels[::-1]
         self.up = nn.ModuleList(
-            Merge(coarse, fine, fine) for coarse, fine in zip(widths[:steps_up], widths[1:])
+            Merge(coarse, fine, fine) for coarse, fine in pairwise(widths[: steps_up + 1])
         )
         self.out_channels = widths[steps_up]
 
@@ -89,7 +91,7 @@ class Trunk(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Crop -> head logits: (N, 1, 256, 256). Four logits a half-size pixel, shuffled to full size."""
+    """Crop -> head logits: (N, 1, 256, 256). Four a half-size pixel, shuffled to full size."""
 
     output_names = ("mask",)
 
@@ -144,8 +146,8 @@ class EncoderDecoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         down, up = (3, 32, 64, 128, 256, 512), (512, 256, 128, 64, 32)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(down, down[1:]))
-        self.up = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(up, up[1:]))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(down))
+        self.up = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(up))
         self.head = nn.Conv2d(32, 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -40,6 +40,11 @@ class Recipe:
         return self.sizes[-1][1]
 
 
+_WHOLE = {"steps": 1, "batch": 1, "warmup_steps": 0, "steps_an_epoch": 1, "seed": 0}
+"""Keys of whole numbers, with the least that makes sense."""
+_REAL = {"learning_rate", "weight_decay", "ema_decay"}
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe.
 
@@ -48,8 +53,8 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise OptionError(f"{path}: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
+        raise OptionError(f"{path}: cannot be read as a recipe ({error})") from error
     known = {field.name for field in fields(Recipe)}
     if unknown := set(table) - known:
         raise OptionError(f"{path}: unknown key {sorted(unknown)}; known are {sorted(known)}")
@@ -57,8 +62,21 @@ def read_recipe(path: Path) -> Recipe:
         raise OptionError(f"{path}: missing key {sorted(missing)}")
     if table["network"] not in NETWORKS:
         raise OptionError(f"{path}: network must be one of {sorted(NETWORKS)}")
+    for name, value in table.items():
+        if name in _WHOLE and not (type(value) is int and value >= _WHOLE[name]):
+            raise OptionError(f"{path}: {name} must be a whole number from {_WHOLE[name]} on")
+        if name in _REAL and not (type(value) in (int, float) and value >= 0):
+            raise OptionError(f"{path}: {name} must be a number from 0 on")
     if "sizes" in table:
-        table["sizes"] = tuple((float(share), int(size)) for share, size in table["sizes"])
-        if any(size % 32 for _, size in table["sizes"]):
-            raise OptionError(f"{path}: sizes must be multiples of 32")
+        table["sizes"] = _read_sizes(path, table["sizes"])
     return Recipe(**table)
+
+
+def _read_sizes(path: Path, rows: object) -> tuple[tuple[float, int], ...]:
+    try:
+        sizes = tuple((float(share), int(size)) for share, size in rows)  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{path}: sizes must be pairs, as in [[0.5, 128], [1.0, 256]]") from error
+    if not sizes or any(size % 32 or size <= 0 for _, size in sizes):
+        raise OptionError(f"{path}: sizes must be multiples of 32")
+    return sizes

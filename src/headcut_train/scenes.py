@@ -345,7 +345,7 @@ def centre_maps(
             max(0, int(top)) : max(0, int(np.ceil(bottom))),
             max(0, int(left)) : max(0, int(np.ceil(right))),
         ] = 0
-    for (x, y), (w, h) in zip(centres[findable], sizes[findable]):
+    for (x, y), (w, h) in zip(centres[findable], sizes[findable], strict=True):
         sigma = max(0.6, 0.09 * (w + h) / 2)
         reach = 3 * sigma + 1
         near = np.s_[

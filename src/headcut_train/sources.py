@@ -2,8 +2,9 @@
 
 A label's *plane* holds bits a pixel: `HEAD`, `KNOWN` (the mask says whether this is head; elsewhere
 the pixel counts neither in a loss nor in a score), `PERSON` (belongs to the labelled person, so it
-can be cut out and set into a scene), `SEARCHED` (every head whose centre is here has a box) and `NECK`.
-Boxes go from the crown (hair and hat included) to the chin, and do not follow long hair down.
+can be cut out and set into a scene), `SEARCHED` (every head whose centre is here has a box) and
+`NECK`. Boxes go from the crown (hair and hat included) to the chin, and do not follow long hair
+down.
 """
 
 from __future__ import annotations
@@ -126,14 +127,13 @@ def celebamask(root: Path, split: str) -> Iterator[Sample]:
 
 
 LFW_CHIN = (0.64, 0.72)
-"""In the funneled LFW photos chins lie between these shares of the height (looked at: 60 photos)."""
+"""In funneled LFW photos chins lie between these shares of the height (looked at: 60 photos)."""
 
 
 def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
     """LFW parts: red hair, green skin with the neck in it, blue the rest, on superpixels.
 
-    Green below the highest chin is unknown; so is what lies within two pixels of a border
-    between classes, where superpixels are coarse. Hats and dark lenses are blue, so wrong.
+    Green below the highest chin is unknown. Hats and dark lenses are blue, so wrong.
     """
     for path, photo, label in _pairs(root / "lfw_parts" / split):
         hair, skin = label[..., 0] > 127, label[..., 1] > 127
@@ -162,6 +162,8 @@ def figaro_hair(root: Path, split: str) -> Iterator[Sample]:
         return
     for path, photo, label in _pairs(root / "figaro_hair" / "train"):
         hair = label > 127
+        if not hair.any():
+            continue
         yield Sample(
             name=f"figaro_hair/train/{path.stem}",
             photo=photo,

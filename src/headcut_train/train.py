@@ -10,6 +10,7 @@ import copy
 import csv
 import math
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -25,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from headcut.errors import OptionError
+from headcut.errors import ModelError, OptionError
 from headcut_train.cache import CachedSource
 from headcut_train.losses import LOSSES
 from headcut_train.networks import NETWORKS
@@ -95,7 +96,9 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 
 @torch.no_grad()
 def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    for mean, value in zip(averaged.state_dict().values(), network.state_dict().values()):
+    state = network.state_dict()
+    for name, mean in averaged.state_dict().items():
+        value = state[name]
         if mean.dtype.is_floating_point:
             mean.lerp_(value, 1 - decay)
         else:
@@ -127,6 +130,7 @@ def train(
 
     Raises:
         OptionError: the checkpoint in `out` belongs to another network.
+        ModelError: a checkpoint is missing or damaged.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if world > 1 and not dist.is_initialized():
@@ -144,7 +148,7 @@ def train(
     last, first, rows = out / "last.pt", 0, []
     out.mkdir(parents=True, exist_ok=True)
     if last.exists():
-        state = torch.load(last, map_location=device, weights_only=True)
+        state = read_state(last)
         if state["recipe"]["network"] != recipe.network:
             raise OptionError(f"{last} holds a {state['recipe']['network']}; choose another folder")
         network.load_state_dict(state["network"])
@@ -194,11 +198,36 @@ def train(
     return last
 
 
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, or weights as `save_weights` keeps them.
+
+    Raises:
+        ModelError: the file is missing or something else.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such checkpoint; train one first")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        raise ModelError(f"{path}: damaged or not a checkpoint; give runs/NAME/last.pt") from error
+    if not isinstance(state, dict):
+        raise ModelError(f"{path}: not a checkpoint; give runs/NAME/last.pt")
+    return state
+
+
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load the averaged weights of a checkpoint, or weights as `export` keeps them."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    """Load the averaged weights of a checkpoint, or weights as `save_weights` keeps them.
+
+    Raises:
+        ModelError: the file is missing, damaged, or has the weights of another network.
+    """
+    state = read_state(path)
     weights = state.get("averaged", state)
-    network.load_state_dict({name: value.float() for name, value in weights.items()})
+    try:
+        network.load_state_dict({name: value.float() for name, value in weights.items()})
+    except (RuntimeError, AttributeError) as error:
+        wanted = type(network).__name__
+        raise ModelError(f"{path}: not the weights of a {wanted}; name its network") from error
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

@@ -1,0 +1,168 @@
+"""The exported file: it equals its network, or it does not exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from made_data import noise_photo
+from onnx import TensorProto, numpy_helper
+from torch import nn
+
+import headcut
+from headcut.errors import ModelError, OutputError
+from headcut.geometry import U8Array
+from headcut.model_file import Model
+from headcut_train import export as exporting
+from headcut_train.export import (
+    LARGEST_DIFFERENCE,
+    OPSET,
+    export_onnx,
+    largest_difference,
+    weights_sha256,
+)
+from headcut_train.networks import NETWORKS
+
+
+def used_network(name: str) -> nn.Module:
+    """A network whose norms have seen pictures and whose answers are not all one half."""
+    torch.manual_seed(0)
+    network = NETWORKS[name]()
+    with torch.no_grad():
+        for _ in range(2):
+            network(torch.rand(2, 3, 64, 64) * 255)
+        network.head.weight *= 20
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def crops() -> U8Array:
+    smooth = np.linspace(0, 255, 256 * 256 * 3).astype(np.uint8).reshape(256, 256, 3)
+    return np.stack([noise_photo((256, 256)), smooth])
+
+
+@pytest.fixture(scope="module", params=["finder", "segmenter"])
+def exported(
+    request: pytest.FixtureRequest, crops: U8Array, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, nn.Module, Path, float]:
+    """Name, network, its file, and the difference that the export reported."""
+    network = used_network(request.param)
+    path = tmp_path_factory.mktemp("models") / "new" / f"{request.param}.onnx"
+    difference = export_onnx(network, request.param, path, threshold=0.3, crops=crops)
+    return request.param, network, path, difference
+
+
+Exported = tuple[str, nn.Module, Path, float]
+
+
+def test_file_gives_what_the_network_gives(exported: Exported, crops: U8Array) -> None:
+    _, network, path, difference = exported
+    model = Model(path)
+    for crop in crops:
+        planes = torch.from_numpy(crop.transpose(2, 0, 1)[None].copy()).float()
+        with torch.inference_mode():
+            wanted = network.exported(planes)
+        for ours, theirs in zip(model.run(crop), wanted, strict=True):
+            assert np.abs(ours - theirs[0].numpy()).max() <= difference
+    assert difference <= LARGEST_DIFFERENCE
+    assert largest_difference(network, model, crops) == difference
+
+
+def test_answers_that_are_compared_differ_from_place_to_place(
+    exported: Exported, crops: U8Array
+) -> None:
+    """Two files that say one half everywhere would agree too."""
+    answer = Model(exported[2]).run(crops[0])[0]
+    assert answer.std() > 0.01
+
+
+def test_file_says_what_it_is(exported: Exported) -> None:
+    name, network, path, _ = exported
+    model = Model(path)
+    assert model.metadata["name"] == f"headcut-{name}"
+    assert (model.size, model.threshold) == (256, 0.3)
+    assert model.metadata["version"] == headcut.__version__
+    assert model.metadata["weights_sha256"] == weights_sha256(network)
+    assert "CelebAMask-HQ" in model.metadata["trained_on"]
+    assert "research" in model.metadata["licence"]
+
+
+def test_weights_are_in_half_precision(exported: Exported) -> None:
+    """Half the bytes in the wheel; a float per parameter would be over 10 MB."""
+    path = exported[2]
+    graph = onnx.load(path).graph
+    large = [weight for weight in graph.initializer if np.prod(weight.dims) >= 256]
+    assert large
+    assert {weight.data_type for weight in large} == {TensorProto.FLOAT16}
+    assert path.stat().st_size < 6_000_000
+
+
+def test_file_is_valid_onnx_of_the_promised_version(exported: Exported) -> None:
+    model = onnx.load(exported[2])
+    onnx.checker.check_model(model, full_check=True)
+    assert [entry.version for entry in model.opset_import] == [OPSET]
+
+
+def test_only_the_file_is_left(exported: Exported) -> None:
+    path = exported[2]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def disturbed(part: str):  # type: ignore[no-untyped-def]
+    """A conversion that spoils one weight on its way."""
+    convert = exporting._store_weights_in_half
+
+    def spoil(model: onnx.ModelProto) -> None:
+        convert(model)
+        (weight,) = (w for w in model.graph.initializer if part in w.name)
+        values = numpy_helper.to_array(weight).copy()
+        values[-1] += 1
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("segmenter", "head.weight"), ("finder", "head.bias"), ("segmenter", "trunk.up.3.mix")],
+    ids=["last layer", "box of the finder", "inside"],
+)
+def test_broken_conversion_is_refused_and_nothing_is_written(
+    name: str, part: str, crops: U8Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every output is compared: a shifted box is as wrong as a shifted mask."""
+    monkeypatch.setattr(exporting, "_store_weights_in_half", disturbed(part))
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ModelError, match=r"differs from the network by .*; not written"):
+        export_onnx(used_network(name), name, path, threshold=0.5, crops=crops)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refused_file_leaves_the_old_one(
+    crops: U8Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"the old one")
+    monkeypatch.setattr(exporting, "_store_weights_in_half", disturbed("head.weight"))
+    with pytest.raises(ModelError):
+        export_onnx(used_network("segmenter"), "segmenter", path, threshold=0.5, crops=crops)
+    assert path.read_bytes() == b"the old one"
+
+
+def test_folder_that_cannot_be_made_is_named(crops: U8Array, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "model.onnx"
+    with pytest.raises(OutputError, match=r"model\.onnx: cannot be written"):
+        export_onnx(used_network("segmenter"), "segmenter", path, threshold=0.5, crops=crops)
+
+
+def test_digest_follows_the_weights() -> None:
+    """It says whether two files hold the same training."""
+    one, other = used_network("segmenter"), used_network("segmenter")
+    assert weights_sha256(one) == weights_sha256(other)
+    with torch.no_grad():
+        other.head.bias[0] += 1e-3
+    assert weights_sha256(one) != weights_sha256(other)

@@ -1,0 +1,215 @@
+"""Boxes, crops and the way back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_data import noise_photo
+from PIL import Image
+
+from headcut.geometry import (
+    OUTSIDE_GREY,
+    Box,
+    FloatArray,
+    U8Array,
+    centred_square,
+    covered_pixels,
+    crop_box_for,
+    crop_for_model,
+    paste_alpha,
+    whole_photo_box,
+)
+
+SHAPE = (120, 150)
+
+
+def blob(shape: tuple[int, int], sigma: float = 18.0) -> FloatArray:
+    """A smooth mask: what a crop cannot lose by being smaller than the photo."""
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32) + 0.5
+    squared = (x - shape[1] / 2) ** 2 + (y - shape[0] / 2) ** 2
+    return np.exp(-squared / (2 * sigma**2)).astype(np.float32)
+
+
+def as_photo(mask: FloatArray) -> U8Array:
+    return np.repeat((mask * 255).round().astype(np.uint8)[..., None], 3, axis=2)
+
+
+def there_and_back(mask: FloatArray, box: Box, size: int) -> tuple[FloatArray, FloatArray]:
+    """Return the mask cropped and pasted, and what it was under the pasted pixels."""
+    crop = crop_for_model(as_photo(mask), box, size)[..., 0].astype(np.float32) / 255
+    pasted, (left, top, right, bottom) = paste_alpha(crop, box, mask.shape)
+    return pasted, mask[top:bottom, left:right]
+
+
+def middle_of(array: FloatArray, margin: int = 4) -> FloatArray:
+    """Leave out the rim, where a crop shows the grey that is outside the photo."""
+    return array[margin:-margin, margin:-margin]
+
+
+@pytest.mark.parametrize("size", [64, 256], ids=["shrunk", "enlarged"])
+@pytest.mark.parametrize(
+    "box",
+    [
+        (30.0, 15.0, 120.0, 105.0),
+        (30.3, 15.7, 120.3, 105.7),
+        (-40.0, -55.0, 190.0, 175.0),
+        (-20.4, 10.2, 79.6, 110.2),
+        (70.5, 40.25, 170.5, 140.25),
+    ],
+    ids=["inside", "fractional", "around the photo", "over the left", "over the corner"],
+)
+def test_crop_then_paste_gives_the_mask_back(box: Box, size: int) -> None:
+    """A shift of half a pixel would leave a rim around every head."""
+    pasted, was = there_and_back(blob(SHAPE), box, size)
+    assert np.abs(middle_of(pasted) - middle_of(was)).max() < 0.02
+
+
+def test_tiny_box_is_pasted_where_it_was() -> None:
+    """A head of ten pixels, enlarged 25 times: a pixel of the photo is wider than a fixed rim."""
+    mask = blob((40, 40), sigma=4.0)
+    pasted, was = there_and_back(mask, (13.9, 14.9, 25.9, 26.9), 256)
+    assert np.abs(pasted - was).max() < 0.06
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    x=st.floats(20, 130),
+    y=st.floats(20, 100),
+    side=st.floats(30, 300),
+    size=st.sampled_from([64, 128, 256]),
+)
+def test_crop_then_paste_moves_nothing_wherever_the_box_is(
+    x: float, y: float, side: float, size: int
+) -> None:
+    pasted, was = there_and_back(blob(SHAPE), centred_square(x, y, side), size)
+    assert pasted.shape == was.shape
+    assert np.abs(middle_of(pasted, 6) - middle_of(was, 6)).max(initial=0) < 0.03
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    left=st.floats(-400, 400),
+    top=st.floats(-400, 400),
+    side=st.floats(1, 500),
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+)
+def test_any_box_gives_a_crop_and_an_alpha_inside_the_photo(
+    left: float, top: float, side: float, height: int, width: int
+) -> None:
+    """A network's boxes may be anywhere, and no answer of it may end in a traceback."""
+    box = (left, top, left + side, top + side)
+    assert crop_for_model(noise_photo((height, width)), box, 32).shape == (32, 32, 3)
+    alpha, covered = paste_alpha(np.ones((32, 32), np.float32), box, (height, width))
+    assert 0 <= covered[0] <= covered[2]
+    assert 0 <= covered[1] <= covered[3]
+    assert alpha.shape == (covered[3] - covered[1], covered[2] - covered[0])
+    if alpha.size:
+        assert covered[2] <= width
+        assert covered[3] <= height
+        assert alpha.min() > 0.999
+
+
+def test_pasted_alpha_stays_a_share() -> None:
+    """Bicubic overshoots at a hard edge; less than nothing and more than all make no sense."""
+    mask = np.zeros((16, 16), np.float32)
+    mask[:, 8:] = 1
+    alpha, _ = paste_alpha(mask, (0, 0, 100, 100), (100, 100))
+    assert alpha.dtype == np.float32
+    assert (alpha.min(), alpha.max()) == (0, 1)
+
+
+def test_pasted_edge_has_no_stair_steps() -> None:
+    """An enlarged slanted edge moves a little in every row, not a mask pixel every eight."""
+    rows, columns = np.mgrid[0:32, 0:32]
+    mask = np.clip(columns - rows / 2 - 4, 0, 1).astype(np.float32)
+    alpha, _ = paste_alpha(mask, (0, 0, 256, 256), (256, 256))
+    edge = (alpha[60:190] < 0.5).sum(axis=1)
+    assert np.diff(edge).max() <= 1
+    assert edge[-1] - edge[0] == pytest.approx(129 / 2, abs=2)
+
+
+@pytest.mark.parametrize(
+    "box", [(200.0, 10.0, 260.0, 70.0), (-90.0, -90.0, -10.0, -10.0), (10.0, 120.0, 40.0, 150.0)]
+)
+def test_box_beside_the_photo_covers_nothing(box: Box) -> None:
+    alpha, covered = paste_alpha(np.ones((8, 8), np.float32), box, SHAPE)
+    assert alpha.size == 0
+    assert (covered[2] - covered[0]) * (covered[3] - covered[1]) == 0
+    assert (crop_for_model(noise_photo(SHAPE), box, 16) == OUTSIDE_GREY).all()
+
+
+def test_black_photo_is_scaled_like_any_other() -> None:
+    """Scaling must not depend on the pixels: black stays black, and a spark a spark."""
+    black = np.zeros((*SHAPE, 3), np.uint8)
+    assert not crop_for_model(black, (0, 0, 100, 100), 64).any()
+    black[50, 50] = 1
+    assert crop_for_model(black, (0, 0, 120, 120), 120).sum() == 3
+
+
+def test_crop_at_the_photos_own_scale_copies_its_pixels() -> None:
+    photo = noise_photo(SHAPE)
+    crop = crop_for_model(photo, (20, 30, 84, 94), 64)
+    assert (crop == photo[30:94, 20:84]).all()
+
+
+def test_outside_is_grey_and_inside_is_the_photo() -> None:
+    photo = np.full((40, 80, 3), 255, np.uint8)
+    crop = crop_for_model(photo, whole_photo_box((40, 80)), 80)
+    assert (crop[:20] == OUTSIDE_GREY).all()
+    assert (crop[20:60] == 255).all()
+    assert (crop[60:] == OUTSIDE_GREY).all()
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    height=st.integers(1, 500),
+    width=st.integers(1, 500),
+    left=st.floats(-300, 300),
+    top=st.floats(-300, 300),
+    side=st.floats(40, 900),
+)
+def test_crop_is_as_if_the_photo_were_padded_first(
+    height: int, width: int, left: float, top: float, side: float
+) -> None:
+    """Shrinking before padding only saves memory; the networks are trained on these pixels."""
+    photo, size = noise_photo((height, width)), 24
+    box = (left, top, left + side, top + side)
+    start = np.floor((left, top)).astype(int)
+    extent = np.ceil((left + side, top + side)).astype(int) - start
+    canvas = Image.new("RGB", tuple(map(int, extent)), (OUTSIDE_GREY,) * 3)
+    canvas.paste(Image.fromarray(photo), (-int(start[0]), -int(start[1])))
+    inner = (left - start[0], top - start[1], left + side - start[0], top + side - start[1])
+    wanted = canvas.resize((size, size), Image.Resampling.BILINEAR, box=inner, reducing_gap=2.0)
+    assert (crop_for_model(photo, box, size) == np.asarray(wanted)).all()
+
+
+def test_panorama_does_not_cost_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The square around 40000x10 pixels has 1600 million: 6 GB, nearly all of it padding."""
+    largest = 0
+    new = Image.new
+
+    def watched(mode: str, size: tuple[int, int], *rest: object) -> Image.Image:
+        nonlocal largest
+        largest = max(largest, size[0] * size[1])
+        return new(mode, size, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "new", watched)
+    shape = (10, 40_000)
+    crop = crop_for_model(np.full((*shape, 3), 255, np.uint8), whole_photo_box(shape), 256)
+    assert 0 < largest < 10_000_000
+    assert (crop[[0, 255]] == OUTSIDE_GREY).all()
+    assert crop[127:129].max() > OUTSIDE_GREY
+
+
+def test_head_sits_in_its_crop_with_room_for_hair_below() -> None:
+    left, top, right, bottom = crop_box_for((100, 100, 180, 200))
+    assert right - left == bottom - top == 200
+    assert (left + right) / 2 == 140
+    assert 0 < 100 - top < bottom - 200
+
+
+def test_covered_pixels_are_all_that_a_box_touches() -> None:
+    assert covered_pixels((2.9, -3.0, 10.1, 4.0), (20, 8)) == (2, 0, 8, 4)

@@ -1,0 +1,333 @@
+"""What the networks see in training: labels must move with the photo.
+
+The photos are their own labels here (a head is full red), so a picture can be checked against its
+target, pixel by pixel, whatever was turned, flipped, scaled or pasted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from made_data import red_head_sample, scene_sample
+
+from headcut.find import heads_in_maps, intersection_over_union
+from headcut.geometry import FloatArray, U8Array
+from headcut_train import scenes
+from headcut_train.augment import Random, photometric
+from headcut_train.networks import FINDER_STRIDE
+from headcut_train.scenes import Picture, centre_maps, far_picture, near_picture
+from headcut_train.sources import Sample
+
+HEAD_AT = (60.0, 50.0, 120.0, 130.0)
+NO_BOXES = np.zeros((0, 4), np.float32)
+SIZE = 128
+
+
+@pytest.fixture(autouse=True)
+def colours_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "photometric", lambda picture, rng: np.array(picture))
+
+
+def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
+    """All sources, made: those that are not given have heads without any red."""
+    other = red_head_sample(HEAD_AT, colour=(0, 200, 0))
+    names = {*scenes.NEAR_MIX, *scenes.FAR_MIX} - {"composed"}
+    made = {name: [other] for name in names} | {"scenes": [scene_sample()]}
+    return made | {name: [sample] for name, sample in given.items()}
+
+
+def near_pictures(monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int) -> list[Picture]:
+    monkeypatch.setattr(scenes, "NEAR_MIX", {"lfw_parts": 1.0})
+    sources = sources_with(lfw_parts=sample)
+    return [near_picture(sources, np.random.default_rng(i), SIZE) for i in range(count)]
+
+
+def far_pictures(
+    monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int, size: int = SIZE
+) -> list[Picture]:
+    monkeypatch.setattr(scenes, "FAR_MIX", {"scut_heads": 1.0})
+    sources = sources_with(scut_heads=sample)
+    return [far_picture(sources, np.random.default_rng(i), size) for i in range(count)]
+
+
+# ---------------------------------------------------------------- near
+
+
+def test_mask_moves_with_the_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turned, flipped, shifted, before another background, beside another head: never apart."""
+    heads = 0
+    for picture in near_pictures(monkeypatch, red_head_sample(HEAD_AT), 40):
+        counts = picture.weight[0] > 0
+        red = picture.image[..., 0].astype(np.float32) / 255
+        assert np.abs(red - picture.target[0])[counts].max() < 0.03
+        heads += picture.target[0].max() > 0.99
+    assert heads == 40
+
+
+def test_near_pictures_are_turned_and_flipped_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above must not pass because nothing ever moves."""
+    asked = []
+    rendered = scenes._rendered
+
+    def watched(*arguments: object) -> tuple[U8Array, U8Array]:
+        asked.append(arguments[-1])
+        return rendered(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scenes, "_rendered", watched)
+    sample = red_head_sample(HEAD_AT)
+    sample.photo[:, 90:, 1] = 120  # the right half is greener
+    pictures = near_pictures(monkeypatch, sample, 40)
+    assert min(asked) < -5
+    assert max(asked) > 5
+    assert max(map(abs, asked)) <= 30
+    greener_right = [
+        p.image[:, SIZE // 2 :, 1].mean() > p.image[:, : SIZE // 2, 1].mean() for p in pictures
+    ]
+    assert {True, False} == set(greener_right)
+
+
+def test_unknown_and_outside_pixels_weigh_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blue is unknown in this photo, and grey is outside it."""
+    seen_unknown = seen_outside = 0
+    sample = red_head_sample(HEAD_AT, unknown=(70, 110, 110, 160))
+    monkeypatch.setattr(scenes, "_other_background", lambda image, *_: image)
+    monkeypatch.setattr(scenes, "_beside_another", lambda image, channels, *_: (image, channels))
+    for picture in near_pictures(monkeypatch, sample, 40):
+        unknown = picture.image[..., 2] > 250
+        outside = (picture.image == 127).all(-1)
+        assert not picture.weight[0][unknown].any()
+        assert not picture.weight[0][outside].any()
+        assert set(np.unique(picture.weight)) <= {0.0, 1.0}
+        seen_unknown += unknown.any()
+        seen_outside += outside.any()
+    assert seen_unknown > 30
+    assert seen_outside > 3
+
+
+def test_somebody_elses_head_is_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The segmenter cuts the head in the middle of its crop, not its neighbour's."""
+    monkeypatch.setattr(scenes, "_other_background", lambda image, *_: image)
+    neighbours = 0
+    for picture in near_pictures(monkeypatch, red_head_sample(HEAD_AT), 80):
+        theirs = (picture.image[..., 1] > 190) & (picture.image[..., 0] < 10)
+        if theirs.sum() > 50:
+            neighbours += 1
+            assert picture.target[0][theirs].max() < 0.05
+            assert picture.weight[0][theirs].mean() > 0.9
+    assert neighbours >= 3
+
+
+def test_box_gives_a_core_a_ring_and_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a box nobody knows a head's outline: sure inside, sure outside, unknown between."""
+    sample = red_head_sample(HEAD_AT, masked=False)
+    monkeypatch.setattr(scenes, "_other_background", lambda image, *_: image)
+    monkeypatch.setattr(scenes, "_beside_another", lambda image, channels, *_: (image, channels))
+    for picture in near_pictures(monkeypatch, sample, 30):
+        red, counts = picture.image[..., 0], picture.weight[0] > 0
+        assert red[counts & (picture.target[0] > 0.99)].min() > 250
+        assert red[counts & (picture.target[0] < 0.01)].max(initial=0) < 5
+        drawn = (red > 250).sum()
+        sure = (counts & (picture.target[0] > 0.99)).sum()
+        assert 0.3 * drawn < sure < 0.9 * drawn
+
+
+def test_other_boxes_are_surely_not_the_target() -> None:
+    boxes = ((20.0, 40.0, 60.0, 90.0), (100.0, 40.0, 140.0, 90.0))
+    labels = scenes._box_labels(red_head_sample(*boxes, masked=False), 1)
+    head, known = labels[..., 0], labels[..., 1]
+    assert (head[65, 40], known[65, 40]) == (0, 255)
+    assert (head[65, 120], known[65, 120]) == (255, 255)
+    assert known[65, 98] == known[65, 62] == 0  # the rings
+    assert (head[180, 90], known[180, 90]) == (0, 255)
+
+
+def test_head_in_front_hides_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A larger head stands nearer: where it covers the target, the target is not."""
+    boxes = ((20.0, 40.0, 60.0, 90.0), (30.0, 40.0, 130.0, 170.0))
+    labels = scenes._box_labels(red_head_sample(*boxes, masked=False), 0)
+    assert labels[100, 80, 0] == 0
+    assert not labels[..., 0].all()
+
+
+def test_same_seed_gives_the_same_picture() -> None:
+    """A resumed run must see what the uninterrupted one saw."""
+    sources = sources_with(lfw_parts=red_head_sample(HEAD_AT))
+    for make in (near_picture, far_picture):
+        first, second = (make(sources, np.random.default_rng([3, 7]), 64) for _ in range(2))
+        for part in ("image", "target", "weight", "box_weight"):
+            np.testing.assert_array_equal(getattr(first, part), getattr(second, part))
+
+
+# ---------------------------------------------------------------- far
+
+
+def test_centres_and_boxes_lie_on_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the runtime decodes from a perfect answer is the head that the picture shows."""
+    checked = 0
+    for picture in far_pictures(monkeypatch, red_head_sample(HEAD_AT), 60):
+        look = (0.0, 0.0, float(SIZE), float(SIZE))
+        heads = heads_in_maps(picture.target[0], picture.target[1:], look, 1.0)
+        red = picture.image[..., 0] > 130
+        rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
+        whole = (
+            len(rows) > 8 and min(rows[0], columns[0]) > 0 and max(rows[-1], columns[-1]) < SIZE - 1
+        )
+        if whole:
+            drawn = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+            assert len(heads) == 1
+            assert intersection_over_union(heads[0].box_px, drawn) > 0.75
+            checked += 1
+    assert checked > 20
+
+
+def test_two_heads_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = red_head_sample((10, 60, 60, 120), (110, 60, 160, 120))
+    counts = [
+        int((picture.target[0] == 1).sum())
+        for picture in far_pictures(monkeypatch, sample, 30, size=256)
+    ]
+    assert max(counts) == 2
+
+
+def test_photo_without_heads_teaches_that_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for picture in far_pictures(monkeypatch, scene_sample(), 10):
+        assert not picture.target.any()
+        assert not picture.box_weight.any()
+        assert picture.weight.all()
+
+
+def test_what_is_not_searched_weighs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where heads may stand without a box, finding one is not wrong."""
+    sample = red_head_sample((20, 40, 60, 90), unknown=(90, 0, 180, 200))
+    for picture in far_pictures(monkeypatch, sample, 30):
+        size = SIZE // FINDER_STRIDE
+        blue = picture.image[..., 2].reshape(size, FINDER_STRIDE, size, FINDER_STRIDE)
+        unsearched = (blue > 250).all((1, 3)) & (picture.target[0] < 0.3)
+        assert not picture.weight[0][unsearched].any()
+
+
+def test_composed_people_are_labelled_where_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "FAR_MIX", {"composed": 1.0})
+    red = red_head_sample(HEAD_AT)
+    sources = sources_with(celebamask=red, clothing_coparsing=red)
+    people = []
+    for seed in range(20):
+        picture = far_picture(sources, np.random.default_rng(seed), 256)
+        heads = heads_in_maps(picture.target[0], picture.target[1:], (0, 0, 256, 256), 1.0)
+        for head in heads:
+            left, top, right, bottom = (round(max(0, v)) for v in head.box_px)
+            assert (picture.image[top:bottom, left:right, 0] > 200).mean() > 0.2
+        people.append(len(heads))
+    assert sum(people) > 20
+    assert 2 <= max(people) <= 5
+
+
+def test_covered_person_is_not_to_be_found() -> None:
+    alpha = np.zeros((64, 64), np.float32)
+    alpha[10:30, 10:30] = 1
+    assert scenes._hidden(np.array([12, 12, 28, 28]), alpha)
+    assert scenes._hidden(np.array([-20, -20, -5, -5]), alpha)
+    assert not scenes._hidden(np.array([20, 20, 60, 60]), alpha)
+
+
+# ---------------------------------------------------------------- the finder's maps
+
+
+def maps_of(
+    *boxes: tuple[float, ...], ignored: FloatArray = NO_BOXES, size: int = 256
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    cells = size // FINDER_STRIDE
+    array = np.array(boxes, np.float32).reshape(-1, 4)
+    return centre_maps(array, ignored, np.ones((cells, cells), bool), size)
+
+
+def test_peak_is_in_the_cell_of_the_centre() -> None:
+    target, weight, box_weight = maps_of((70, 30, 110, 90))
+    row, column = 60 // 4, 90 // 4
+    assert np.argwhere(target[0] == 1).tolist() == [[row, column]]
+    assert target[0].argmax() == row * 64 + column
+    offset_x, offset_y, log_width, log_height = target[1:, row, column]
+    assert (column + 0.5 + offset_x) * 4 == pytest.approx(90)
+    assert (row + 0.5 + offset_y) * 4 == pytest.approx(60)
+    assert np.exp([log_width, log_height]) * 4 == pytest.approx([40, 60])
+    assert weight.all()
+    assert box_weight[row, column] > 0.9
+
+
+def test_every_cell_whose_box_counts_names_the_same_box() -> None:
+    """Cells beside the peak answer for it too, with the offset from themselves."""
+    target, _, box_weight = maps_of((70, 30, 170, 150))
+    cells = np.argwhere(box_weight > 0)
+    assert len(cells) > 4
+    for row, column in cells:
+        offset_x, offset_y = target[1:3, row, column]
+        assert (column + 0.5 + offset_x) * 4 == pytest.approx(120, abs=1e-3)
+        assert (row + 0.5 + offset_y) * 4 == pytest.approx(90, abs=1e-3)
+
+
+def test_far_cells_have_no_heat() -> None:
+    target, _, box_weight = maps_of((70, 30, 110, 90))
+    assert not target[0, 40:].any()
+    assert not box_weight[40:].any()
+
+
+def test_ignored_regions_weigh_nothing() -> None:
+    ignored = np.array([[100, 100, 140, 160]], np.float32)
+    target, weight, _ = maps_of((10, 10, 40, 50), ignored=ignored)
+    assert not weight[0, 25:40, 25:35].any()
+    assert weight[0].sum() == 64 * 64 - 15 * 10
+    assert (target[0] == 1).sum() == 1
+
+
+def test_sure_head_counts_inside_an_ignored_region() -> None:
+    """Somebody stands before a doubtful head: the sure one is still to be found."""
+    ignored = np.array([[0, 0, 256, 256]], np.float32)
+    target, weight, _ = maps_of((100, 100, 140, 160), ignored=ignored)
+    assert weight[0][target[0] == 1].all()
+    assert not weight[0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(100, 100, 103, 104), (240, 100, 300, 180), (-60, -80, 300, 340)],
+    ids=["too small", "centre outside", "too large"],
+)
+def test_head_that_cannot_be_found_is_neither_right_nor_wrong(box: tuple[float, ...]) -> None:
+    target, weight, box_weight = maps_of(box)
+    assert not target[0].any()
+    assert not box_weight.any()
+    left, top, right, bottom = np.clip(np.array(box) / FINDER_STRIDE, 0, 64)
+    inside = np.s_[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))]
+    assert not weight[0][inside].any()
+    assert weight.sum() == weight.size - weight[0][inside].size
+
+
+def test_of_two_heads_each_cell_answers_for_the_nearer() -> None:
+    target, _, _ = maps_of((40, 60, 80, 120), (76, 60, 116, 120))
+    assert (target[0] == 1).sum() == 2
+    row = 90 // 4
+    assert (15 + 0.5 + target[1, row, 15]) * 4 == pytest.approx(60, abs=1e-3)
+    assert (24 + 0.5 + target[1, row, 24]) * 4 == pytest.approx(96, abs=1e-3)
+
+
+# ---------------------------------------------------------------- colours
+
+
+def test_photometric_change_moves_no_pixel() -> None:
+    """Labels are not changed with it, so a bright square must stay where it is."""
+    picture = np.full((64, 64, 3), 60, np.uint8)
+    picture[16:48, 16:48] = 200
+    for seed in range(40):
+        changed = photometric(picture, np.random.default_rng(seed)).astype(float)
+        assert changed.shape == picture.shape
+        inside, outside = changed[20:44, 20:44].mean(), changed[:12].mean()
+        assert inside > outside
+
+
+def test_photometric_change_follows_its_seed() -> None:
+    picture = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+    make: list[Random] = [np.random.default_rng(5), np.random.default_rng(5)]
+    first, second = (photometric(picture, rng) for rng in make)
+    np.testing.assert_array_equal(first, second)

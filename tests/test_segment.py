@@ -1,0 +1,44 @@
+"""Crops to soft masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_model import MADE_SIZE, write_model
+
+from headcut.errors import ModelError
+from headcut.model_file import Model
+from headcut.segment import HeadSegmenter
+
+
+@pytest.fixture
+def segmenter(tmp_path: Path) -> HeadSegmenter:
+    return HeadSegmenter(Model(write_model(tmp_path / "red.onnx")))
+
+
+def test_each_crop_has_its_own_mask_in_order(segmenter: HeadSegmenter) -> None:
+    crops = np.zeros((3, MADE_SIZE, MADE_SIZE, 3), np.uint8)
+    crops[..., 0] = np.array([0, 51, 255])[:, None, None]
+    masks = segmenter.segment(crops)
+    assert masks.shape == (3, MADE_SIZE, MADE_SIZE)
+    assert masks.dtype == np.float32
+    np.testing.assert_allclose(masks[:, 5, 9], [0, 0.2, 1], atol=1e-6)
+
+
+def test_masks_are_not_stretched(segmenter: HeadSegmenter) -> None:
+    """A min-max stretch would make a head of the surest noise."""
+    faint = np.full((1, MADE_SIZE, MADE_SIZE, 3), 2, np.uint8)
+    faint[0, 0, 0] = 3
+    assert segmenter.segment(faint).max() < 0.02
+
+
+def test_no_crops_give_no_masks(segmenter: HeadSegmenter) -> None:
+    masks = segmenter.segment(np.zeros((0, MADE_SIZE, MADE_SIZE, 3), np.uint8))
+    assert masks.shape == (0, MADE_SIZE, MADE_SIZE)
+
+
+def test_crops_of_another_size_are_refused(segmenter: HeadSegmenter) -> None:
+    with pytest.raises(ModelError, match="wants 32x32x3"):
+        segmenter.segment(np.zeros((1, 64, 64, 3), np.uint8))

@@ -1,0 +1,349 @@
+"""The readers, on tiny data sets drawn here in the folder layout of the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_data import (
+    BODY_BOX,
+    FULL_BODY,
+    HEAD_BOX,
+    NECK_BOX,
+    SIDE,
+    drawn_portrait,
+    fraction_box,
+    full_body_label,
+    full_body_photo,
+    head_line,
+    lfw_label,
+    portrait_photo,
+    write_data,
+    write_pair,
+)
+from PIL import Image
+
+from headcut.errors import OptionError
+from headcut_train.cache import CachedSource
+from headcut_train.sources import (
+    ASPECT,
+    HEAD,
+    KNOWN,
+    NECK,
+    PERSON,
+    READERS,
+    SEARCHED,
+    Sample,
+)
+
+MIDDLE = (HEAD_BOX[0] + HEAD_BOX[2]) // 2
+FACE, HAIR, NECK_AT, BODY_AT, WALL = (50, MIDDLE), (20, MIDDLE), (70, MIDDLE), (90, 30), (5, 5)
+"""(row, column) of pixels in every drawn portrait."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def read(data: Path, source: str, split: str = "train") -> list[Sample]:
+    return list(READERS[source](data, split))
+
+
+def bits(sample: Sample, place: tuple[int, int]) -> int:
+    return int(sample.plane[place])
+
+
+@pytest.mark.parametrize("source", list(READERS))
+def test_photo_and_plane_have_one_form_in_every_source(source: str, data: Path) -> None:
+    """Scenes and scores treat all sources alike."""
+    samples = read(data, source) + read(data, source, "val")
+    assert samples
+    for sample in samples:
+        assert sample.photo.dtype == sample.plane.dtype == np.uint8
+        assert sample.photo.shape == (*sample.plane.shape, 3)
+        assert sample.boxes.dtype == sample.ignored.dtype == np.float32
+        assert sample.boxes.shape[1] == sample.ignored.shape[1] == 4
+        assert not np.any((sample.plane & HEAD > 0) & (sample.plane & KNOWN == 0))
+        assert not np.any((sample.plane & HEAD > 0) & (sample.plane & NECK > 0))
+    assert len({sample.name for sample in samples}) == len(samples)
+
+
+@pytest.mark.parametrize("source", list(READERS))
+def test_splits_share_no_photo(source: str, data: Path) -> None:
+    """A score on photos that were trained on says nothing."""
+    train = {sample.name.split("/")[-1] for sample in read(data, source)}
+    val = {sample.name.split("/")[-1] for sample in read(data, source, "val")}
+    assert not train & val
+
+
+@pytest.mark.parametrize("source", ["clothing_coparsing", "scut_heads", "scenes"])
+def test_one_in_seven_is_held_out_where_there_is_no_folder_for_it(source: str, data: Path) -> None:
+    assert (len(read(data, source)), len(read(data, source, "val"))) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "train", "val"), [("figaro_hair", 2, 0), ("person_crops", 2, 0), ("wild", 0, 2)]
+)
+def test_sets_for_one_purpose_stay_out_of_the_other(
+    source: str, train: int, val: int, data: Path
+) -> None:
+    """Hair alone and a pose model's guesses measure nothing; `wild` is never trained on."""
+    assert (len(read(data, source)), len(read(data, source, "val"))) == (train, val)
+
+
+# ---------------------------------------------------------------- CelebAMask-HQ
+
+
+def test_celebamask_neck_is_not_head(data: Path) -> None:
+    sample = read(data, "celebamask")[0]
+    assert bits(sample, FACE) == bits(sample, HAIR) == HEAD | KNOWN | PERSON | SEARCHED
+    assert bits(sample, NECK_AT) == KNOWN | PERSON | SEARCHED | NECK
+    assert bits(sample, BODY_AT) == KNOWN | PERSON | SEARCHED
+    assert bits(sample, WALL) == KNOWN | SEARCHED
+
+
+@pytest.mark.parametrize("worn", [3, 14, 15])
+def test_celebamask_glasses_hats_and_earrings_are_head(worn: int, tmp_path: Path) -> None:
+    label = drawn_portrait(0, 18, 17, 1, worn)
+    write_pair(tmp_path / "celebamask/train", "0", portrait_photo(), label)
+    assert bits(read(tmp_path, "celebamask")[0], HAIR) & HEAD
+
+
+@pytest.mark.parametrize("not_head", [16, 17, 18])
+def test_celebamask_necklace_neck_and_cloth_are_not(not_head: int, tmp_path: Path) -> None:
+    label = drawn_portrait(0, 18, not_head, 1, 13)
+    write_pair(tmp_path / "celebamask/train", "0", portrait_photo(), label)
+    assert not bits(read(tmp_path, "celebamask")[0], NECK_AT) & HEAD
+
+
+def test_celebamask_box_goes_from_crown_to_chin(data: Path) -> None:
+    (box,) = read(data, "celebamask")[0].boxes
+    assert np.abs(box - HEAD_BOX).max() <= 2
+
+
+def test_long_hair_does_not_lengthen_the_box(tmp_path: Path) -> None:
+    """The box is where a head is; the crop below it has room for hair."""
+    label = drawn_portrait(0, 18, 17, 1, 13)
+    label.paste(13, (22, 30, 29, 94))
+    write_pair(tmp_path / "celebamask/train", "0", portrait_photo(), label)
+    sample = read(tmp_path, "celebamask")[0]
+    assert bits(sample, (90, 25)) & HEAD
+    assert abs(sample.boxes[0][3] - HEAD_BOX[3]) <= 2
+
+
+def test_celebamask_without_a_face_is_left_out(tmp_path: Path) -> None:
+    """Without a chin nobody knows its box."""
+    write_pair(
+        tmp_path / "celebamask/train", "0", portrait_photo(), drawn_portrait(0, 18, 17, 0, 13)
+    )
+    assert read(tmp_path, "celebamask") == []
+
+
+# ---------------------------------------------------------------- LFW parts
+
+
+def test_lfw_skin_below_the_chin_is_unknown(data: Path) -> None:
+    """Green is face and neck alike: below the highest chin, nobody can say which."""
+    sample = read(data, "lfw_parts")[0]
+    assert bits(sample, FACE) & (HEAD | KNOWN) == HEAD | KNOWN
+    assert bits(sample, HAIR) & (HEAD | KNOWN) == HEAD | KNOWN
+    assert bits(sample, NECK_AT) & (HEAD | KNOWN) == 0
+    assert bits(sample, BODY_AT) & (HEAD | KNOWN) == KNOWN
+    assert bits(sample, WALL) & (HEAD | KNOWN) == KNOWN
+
+
+def test_lfw_looks_for_no_second_head_far_from_the_first(tmp_path: Path) -> None:
+    """Only the main person is labelled: a second face at the border is not a false head."""
+    label = Image.new("RGB", (300, SIDE), (0, 0, 255))
+    label.paste(lfw_label(), (100, 0))
+    write_pair(tmp_path / "lfw_parts/train", "0", Image.new("RGB", label.size), label)
+    (sample,) = read(tmp_path, "lfw_parts")
+    assert bits(sample, (50, 100 + MIDDLE)) & SEARCHED
+    assert not bits(sample, (50, 2)) & SEARCHED
+
+
+def test_lfw_box_is_the_skull(data: Path) -> None:
+    (box,) = read(data, "lfw_parts")[0].boxes
+    assert np.abs(box[:3] - HEAD_BOX[:3]).max() <= 4
+    assert 0.64 * SIDE <= box[3] <= 0.72 * SIDE
+
+
+# ---------------------------------------------------------------- Figaro
+
+
+def test_figaro_hair_is_head_and_all_else_unknown(data: Path) -> None:
+    sample = read(data, "figaro_hair")[0]
+    assert bits(sample, HAIR) == HEAD | KNOWN
+    assert bits(sample, FACE) == bits(sample, WALL) == 0
+    assert len(sample.boxes) == 0
+
+
+def test_figaro_without_hair_is_left_out(tmp_path: Path) -> None:
+    """There is nothing in it to frame."""
+    write_pair(tmp_path / "figaro_hair/train", "0", portrait_photo(), drawn_portrait(0, 0, 0, 0, 0))
+    assert read(tmp_path, "figaro_hair") == []
+
+
+# ---------------------------------------------------------------- Clothing Co-Parsing
+
+FULL_HAIR, FULL_FACE, FULL_NECK, FULL_HAND = (12, 40), (20, 40), (36, 40), (110, 13)
+FULL_CHEST, FULL_WALL = (80, 40), (50, 5)
+
+
+def test_clothing_face_is_head_and_neck_is_unknown(data: Path) -> None:
+    """Both have one class: skin. The upper part of the skin below hair is face."""
+    sample = read(data, "clothing_coparsing")[0]
+    assert bits(sample, FULL_HAIR) & (HEAD | KNOWN) == HEAD | KNOWN
+    assert bits(sample, FULL_FACE) & (HEAD | KNOWN) == HEAD | KNOWN
+    assert bits(sample, FULL_NECK) & (HEAD | KNOWN) == 0
+
+
+def test_clothing_hands_and_clothes_are_surely_not_head(data: Path) -> None:
+    sample = read(data, "clothing_coparsing")[0]
+    for place in (FULL_HAND, FULL_CHEST):
+        assert bits(sample, place) == KNOWN | PERSON | SEARCHED
+    assert bits(sample, FULL_WALL) & (HEAD | KNOWN | PERSON) == KNOWN
+
+
+def test_clothing_box_is_one_head_of_a_standing_body(data: Path) -> None:
+    ((left, top, right, bottom),) = read(data, "clothing_coparsing")[0].boxes
+    body = 180
+    assert top == 10
+    assert body / 10 <= bottom - top <= body / 6
+    assert (left + right) / 2 == FULL_BODY[0] / 2
+
+
+def test_clothing_without_a_head_is_left_out(tmp_path: Path) -> None:
+    """Some photos are cut at the neck."""
+    label = full_body_label().point([0 if v == 19 else v for v in range(256)])
+    for i in range(2):
+        write_pair(tmp_path / "clothing_coparsing/train", str(i), full_body_photo(), label)
+    assert read(tmp_path, "clothing_coparsing") == []
+
+
+# ---------------------------------------------------------------- boxes
+
+
+def test_scut_boxes_are_pixels_and_everything_is_searched(data: Path) -> None:
+    """Every head is boxed there, so one found in no box is wrong."""
+    sample = read(data, "scut_heads")[0]
+    np.testing.assert_allclose(sample.boxes, [HEAD_BOX], atol=1e-4)
+    assert (sample.plane == SEARCHED).all()
+    assert not sample.masked
+
+
+def test_person_crops_know_only_what_is_near_the_head(data: Path) -> None:
+    """Other people in the crop are not labelled."""
+    sample = read(data, "person_crops")[0]
+    ((left, top, right, bottom),) = sample.boxes
+    assert (top, bottom) == pytest.approx((HEAD_BOX[1], HEAD_BOX[3]))
+    assert right - left == pytest.approx(ASPECT * (bottom - top))
+    assert bits(sample, FACE) == SEARCHED
+    assert bits(sample, (40, 95)) == SEARCHED
+    small = (42.0, 42.0, 54.0, 54.0)
+    line = head_line("0", fraction_box(small, width=False))
+    data_of_one = _one_person_crop(data.parent / "one", line)
+    (sample,) = read(data_of_one, "person_crops")
+    assert bits(sample, (48, 48)) == SEARCHED
+    assert bits(sample, (48, 80)) == bits(sample, (5, 48)) == 0
+
+
+def _one_person_crop(root: Path, line: str) -> Path:
+    (root / "person_crops/images").mkdir(parents=True)
+    portrait_photo().save(root / "person_crops/images/0.webp")
+    (root / "person_crops/heads.jsonl").write_text(line)
+    return root
+
+
+def test_doubtful_heads_are_neither_right_nor_wrong(tmp_path: Path) -> None:
+    doubtful = fraction_box((0, 0, 12, 12)) | {"ignore": True, "note": "statue"}
+    line = head_line("0", fraction_box(), doubtful)
+    (sample,) = read(_one_person_crop(tmp_path, line), "person_crops")
+    assert len(sample.boxes) == 1
+    np.testing.assert_allclose(sample.ignored, [(0, 0, 12, 12)], atol=1e-4)
+
+
+def test_photo_that_nobody_labelled_is_left_out(tmp_path: Path) -> None:
+    """A photo without a line is not a photo without heads."""
+    root = _one_person_crop(tmp_path, head_line("another", fraction_box()))
+    assert read(root, "person_crops") == []
+
+
+def test_crowd_is_not_searched(data: Path) -> None:
+    """Where not all heads are listed, none that is found is surely wrong."""
+    ordinary, crowd = read(data, "wild", "val")
+    assert (ordinary.plane == SEARCHED).all()
+    assert not (crowd.plane & SEARCHED).any()
+    assert len(crowd.boxes) == 1
+
+
+def test_scenes_have_no_head_and_know_it(data: Path) -> None:
+    sample = read(data, "scenes")[0]
+    assert (sample.plane == KNOWN | SEARCHED).all()
+    assert len(sample.boxes) == 0
+
+
+# ---------------------------------------------------------------- cache
+
+
+@pytest.mark.parametrize("source", ["celebamask", "scut_heads", "wild"])
+def test_cache_gives_what_the_reader_gives(source: str, data: Path, tmp_path: Path) -> None:
+    wanted = read(data, source, "val")
+    for _ in ("made", "read again"):
+        cached = CachedSource(data, tmp_path, source, "val")
+        assert len(cached) == len(wanted)
+        for ours, theirs in zip(cached, wanted, strict=True):
+            assert (ours.name, ours.masked) == (theirs.name, theirs.masked)
+            for part in ("photo", "plane", "boxes", "ignored"):
+                np.testing.assert_array_equal(getattr(ours, part), getattr(theirs, part))
+
+
+def test_cache_of_no_samples_is_empty(data: Path, tmp_path: Path) -> None:
+    assert len(CachedSource(data, tmp_path, "wild", "train")) == 0
+
+
+def test_cache_needs_the_data_only_once(data: Path, tmp_path: Path) -> None:
+    CachedSource(data, tmp_path, "scenes", "val")
+    assert len(CachedSource(tmp_path / "gone", tmp_path, "scenes", "val")) == 2
+
+
+def test_stopped_cache_is_made_anew(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a cache that looks whole would train on half the data, silently."""
+    first = read(data, "scenes", "val")[0]
+
+    def stopped(root: Path, split: str) -> Iterator[Sample]:
+        yield first
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setitem(READERS, "scenes", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            CachedSource(data, tmp_path, "scenes", "val")
+    assert len(CachedSource(data, tmp_path, "scenes", "val")) == 2
+
+
+def test_missing_data_set_is_named_with_the_option(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"cannot prepare celebamask/train: .*check --data") as e:
+        CachedSource(tmp_path / "nowhere", tmp_path, "celebamask", "train")
+    assert "\n" not in str(e.value)
+
+
+def test_label_that_is_missing_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "celebamask/train"
+    write_pair(folder, "0", portrait_photo(), drawn_portrait(0, 18, 17, 1, 13))
+    (folder / "labels/0.png").unlink()
+    with pytest.raises(OptionError, match=r"labels/0\.png"):
+        CachedSource(tmp_path, tmp_path / "cache", "celebamask", "train")
+
+
+def test_made_portrait_is_what_the_tests_say_it_is() -> None:
+    """The places that the tests look at lie in the parts that they name."""
+    label = np.asarray(drawn_portrait(1, 2, 3, 4, 5))
+    assert [int(label[at]) for at in (WALL, BODY_AT, NECK_AT, FACE, HAIR)] == [1, 2, 3, 4, 5]
+    assert NECK_BOX[3] > HEAD_BOX[3]
+    assert BODY_BOX[1] > HEAD_BOX[3]

@@ -1,0 +1,257 @@
+"""`headcut-train` from its arguments to its files, on tiny data drawn here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from made_data import write_data
+from made_model import write_model
+from PIL import Image
+
+from headcut.model_file import Model
+from headcut_train.cli import main
+
+RECIPE = """
+network = "{network}"
+steps = 2
+batch = 2
+steps_an_epoch = 1
+sizes = [[1.0, 64]]
+"""
+
+
+@dataclass
+class Place:
+    """Where the commands of this module work: data, cache, recipes and what they write."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def folders(self) -> list[str]:
+        return ["--data", str(self.data), "--cache", str(self.root / "cache")]
+
+    def recipe(self, network: str) -> Path:
+        path = self.root / f"{network}.toml"
+        path.write_text(RECIPE.format(network=network))
+        return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("place"))
+    write_data(place.data)
+    return place
+
+
+def run(*arguments: str | Path) -> int:
+    """Run the command in this process; return its exit code."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", ["headcut-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    return int(stopped.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def models(place: Place) -> dict[str, Path]:
+    """Both networks, trained for two steps and exported, by the commands."""
+    paths = {}
+    for network in ("finder", "segmenter"):
+        out, path = place.root / "runs" / network, place.root / f"{network}.onnx"
+        recipe = place.recipe(network)
+        assert run("train", recipe, "--out", out, "--workers", "0", *place.folders) == 0
+        kept = place.root / f"{network}.pt"
+        arguments = ["-o", path, "--weights", kept, "--threshold", "0.4", *place.folders]
+        assert run("export", out / "last.pt", *arguments) == 0
+        assert kept.is_file()
+        paths[network] = path
+    return paths
+
+
+@pytest.mark.parametrize("network", ["finder", "segmenter"])
+def test_samples_draws_a_sheet(network: str, place: Place, tmp_path: Path) -> None:
+    """To be looked at: no score shows a label that lies beside its head."""
+    sheet = tmp_path / "sheet.png"
+    assert run("samples", place.recipe(network), "--sheet", sheet, *place.folders) == 0
+    with Image.open(sheet) as image:
+        assert image.size == (8 * 256, 5 * 256)
+        assert len(np.unique(np.asarray(image))) > 50
+
+
+def test_train_then_export_gives_models_that_run(models: dict[str, Path]) -> None:
+    picture = np.zeros((256, 256, 3), np.uint8)
+    finder, segmenter = Model(models["finder"]), Model(models["segmenter"])
+    assert finder.threshold == segmenter.threshold == 0.4
+    assert [output.shape for output in finder.run(picture)] == [(1, 64, 64), (4, 64, 64)]
+    assert [output.shape for output in segmenter.run(picture)] == [(1, 256, 256)]
+
+
+def test_kept_weights_are_exported_when_their_network_is_named(
+    models: dict[str, Path], place: Place, tmp_path: Path
+) -> None:
+    """They are weights alone, so somebody must say of what."""
+    kept, path = place.root / "segmenter.pt", tmp_path / "again.onnx"
+    assert run("export", kept, "-o", path, *place.folders) == 2
+    assert run("export", kept, "--network", "segmenter", "-o", path, *place.folders) == 0
+    assert abs(path.stat().st_size - models["segmenter"].stat().st_size) < 100
+
+
+def test_evaluate_prints_a_table_and_writes_json_and_a_sheet(
+    models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores, sheet = tmp_path / "scores.json", tmp_path / "wild.png"
+    outputs = ["--json", scores, "--sheet", sheet, "--limit", "1"]
+    arguments = [models["segmenter"], "--finder", models["finder"], "--threshold", "0.9"]
+    assert run("evaluate", *arguments, *outputs, *place.folders) == 0
+    table = json.loads(scores.read_text())
+    assert {"celebamask", "lfw_parts", "clothing_coparsing", "scenes", "scut_heads", "wild"} == set(
+        table
+    )
+    assert table["celebamask"]["photos"] == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split()[0] == "celebamask"
+    with Image.open(sheet) as image:
+        assert image.size == (8 * 240, 240)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def failed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
+    """Run a command that fails; return its exit code and its one line."""
+    capsys.readouterr()
+    code = run(*arguments)
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if "Warning" not in line]
+    assert out == ""
+    assert len(lines) == 1, err
+    assert lines[0].startswith("headcut-train: ")
+    return code, lines[0]
+
+
+def test_missing_data_folder(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", place.recipe("segmenter"), "--out", tmp_path / "run"]
+    code, line = failed(capsys, *command, "--data", tmp_path / "nowhere")
+    assert code == 2
+    assert "nowhere: no such folder; name the data with --data" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_without_the_data_sets(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["samples", place.recipe("segmenter"), "--data", tmp_path]
+    code, line = failed(capsys, *command, "--cache", tmp_path / "cache")
+    assert code == 2
+    assert "cannot prepare celebamask/train" in line
+    assert "check --data" in line
+
+
+def test_unknown_recipe_key(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "typo.toml"
+    recipe.write_text(RECIPE.format(network="finder") + "batch_size = 4\n")
+    code, line = failed(capsys, "train", recipe, *place.folders)
+    assert code == 2
+    assert "unknown key ['batch_size']; known are" in line
+
+
+def test_missing_recipe(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = failed(capsys, "train", tmp_path / "none.toml", *place.folders)
+    assert code == 2
+    assert "none.toml: cannot be read" in line
+
+
+@pytest.mark.parametrize("content", [None, b"garbage"])
+def test_missing_or_damaged_checkpoint(
+    content: bytes | None, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "last.pt", tmp_path / "model.onnx"
+    if content:
+        path.write_bytes(content)
+    code, line = failed(capsys, "export", path, "-o", out, *place.folders)
+    assert code == 1
+    assert "last.pt: " in line
+    assert "checkpoint" in line
+    assert not out.exists()
+
+
+def test_missing_weights_to_start_from(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", place.recipe("segmenter"), "--out", tmp_path / "run", *place.folders]
+    code, line = failed(capsys, *command, "--start-from", tmp_path / "none.pt")
+    assert code == 1
+    assert "none.pt: no such checkpoint" in line
+
+
+def test_export_of_an_unknown_network(
+    models: dict[str, Path], place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = place.root / "finder.pt"
+    code, line = failed(capsys, "export", kept, "--network", "unet", *place.folders)
+    assert code == 2
+    assert "pass --network finder|segmenter|encoder-decoder" in line
+
+
+def test_export_as_another_network(
+    models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model.onnx"
+    command = ["export", place.root / "finder.pt", "--network", "segmenter", "-o", out]
+    code, line = failed(capsys, *command, *place.folders)
+    assert code == 1
+    assert "not the weights of a Segmenter" in line
+    assert not out.exists()
+
+
+def test_model_that_is_missing_or_not_ours(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, line = failed(capsys, "evaluate", tmp_path / "none.onnx", *place.folders)
+    assert code == 1
+    assert "no such model file" in line
+    other = write_model(tmp_path / "other.onnx", size="")
+    code, line = failed(capsys, "evaluate", other, *place.folders)
+    assert code == 1
+    assert "not a headcut model" in line
+
+
+def test_sheet_that_cannot_be_written(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = tmp_path / "no" / "folder" / "sheet.png"
+    command = ["samples", place.recipe("finder"), "--sheet", sheet, *place.folders]
+    code, line = failed(capsys, *command)
+    assert code == 1
+    assert "sheet.png" in line
+
+
+@pytest.mark.parametrize("arguments", [["fly"], ["train"], ["train", "r.toml", "--speed", "9"]])
+def test_wrong_usage_is_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_tests_need_no_real_data() -> None:
+    """A fresh clone has neither the data nor a run."""
+    tests = ROOT / "tests"
+    words = ["shared/" + "data", "runs/" + "cache"]
+    for path in tests.glob("*.py"):
+        text = path.read_text("utf-8")
+        assert not any(word in text for word in words), path
