@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ def used_network(name: str) -> nn.Module:
         for _ in range(2):
             network(torch.rand(2, 3, 64, 64) * 255)
         network.head.weight *= 20
+        network.head.bias.zero_()
     return network.eval()
 
 
@@ -111,30 +113,35 @@ def test_only_the_file_is_left(exported: Exported) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def disturbed(part: str):  # type: ignore[no-untyped-def]
-    """A conversion that spoils one weight on its way."""
+def disturbed(part: str, by: float = 1.0) -> Callable[[onnx.ModelProto], None]:
+    """A conversion that spoils one weight on its way: the first whose name holds `part`."""
     convert = exporting._store_weights_in_half
 
     def spoil(model: onnx.ModelProto) -> None:
         convert(model)
-        (weight,) = (w for w in model.graph.initializer if part in w.name)
+        weight = next(w for w in model.graph.initializer if part in w.name)
         values = numpy_helper.to_array(weight).copy()
-        values[-1] += 1
+        values[-1] += by
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
 
     return spoil
 
 
 @pytest.mark.parametrize(
-    ("name", "part"),
-    [("segmenter", "head.weight"), ("finder", "head.bias"), ("segmenter", "trunk.up.3.mix")],
-    ids=["last layer", "box of the finder", "inside"],
+    ("name", "part", "by"),
+    [
+        ("segmenter", "head.weight", 1.0),
+        ("segmenter", "head.weight", np.inf),  # what a large weight becomes in half precision
+        ("segmenter", "Conv", 1.0),
+        ("finder", "head.bias", 1.0),
+    ],
+    ids=["last layer", "overflow", "first layer", "box of the finder"],
 )
 def test_broken_conversion_is_refused_and_nothing_is_written(
-    name: str, part: str, crops: U8Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, part: str, by: float, crops: U8Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every output is compared: a shifted box is as wrong as a shifted mask."""
-    monkeypatch.setattr(exporting, "_store_weights_in_half", disturbed(part))
+    monkeypatch.setattr(exporting, "_store_weights_in_half", disturbed(part, by))
     path = tmp_path / "model.onnx"
     with pytest.raises(ModelError, match=r"differs from the network by .*; not written"):
         export_onnx(used_network(name), name, path, threshold=0.5, crops=crops)

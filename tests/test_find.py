@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from headcut.find import HeadFinder, heads_in_maps, intersection_over_union, looks_at
 from headcut.geometry import Box, FloatArray, U8Array
@@ -218,6 +219,28 @@ def test_small_head_is_found_by_a_tile_alone() -> None:
     box = (1030, 230, 1058, 260)
     (found,) = found_boxes(photo_with(box, shape=(800, 1600)))
     assert intersection_over_union(found, box) > 0.8
+
+
+def test_head_far_down_a_narrow_photo_is_not_shifted() -> None:
+    """The photo is shrunk to look at it, to 22 columns: not the side to measure the scale by."""
+    box = (8, 2430, 54, 2500)
+    (found,) = found_boxes(photo_with(box, shape=(3000, 63)))
+    assert intersection_over_union(found, box) > 0.75
+
+
+def test_panorama_does_not_cost_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The square around 40000x10 pixels has 1600 million: 6 GB, nearly all of it padding."""
+    largest = 0
+    new = Image.new
+
+    def watched(mode: str, size: tuple[int, int], *rest: object) -> Image.Image:
+        nonlocal largest
+        largest = max(largest, size[0] * size[1])
+        return new(mode, size, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "new", watched)
+    assert found_boxes(photo_with(shape=(10, 40_000))) == []
+    assert 0 < largest < 10_000_000
 
 
 def test_head_larger_than_a_tile_is_found_by_the_look_at_the_whole() -> None:

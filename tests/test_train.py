@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from made_data import red_head_sample, scene_sample, write_data
 from headcut.errors import ModelError, OptionError
 from headcut_train import train as training
 from headcut_train.networks import NETWORKS
-from headcut_train.recipe import Recipe
+from headcut_train.recipe import Recipe, read_recipe
 from headcut_train.sources import Sample
 from headcut_train.train import (
     TRAIN_SOURCES,
@@ -229,8 +230,8 @@ sizes = [[1.0, 64]]
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
-def test_two_processes_train_one_network(tmp_path: Path) -> None:
-    """The same command under torchrun; both see half of what one with twice the batch sees."""
+def test_two_processes_train_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command under torchrun gives one checkpoint, made of both processes' pictures."""
     data = write_data(tmp_path / "data")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(TWO_STEPS)
@@ -250,12 +251,12 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     state = read_state(out / "last.pt")
     assert (state["step"], len(state["rows"])) == (2, 2)
     assert sorted(p.name for p in out.iterdir()) == ["curves.csv", "curves.png", "last.pt"]
-    # Without the other's gradients, a process alone ends elsewhere.
-    alone = train(
-        Recipe(network="segmenter", steps=2, batch=1, steps_an_epoch=1, sizes=((1.0, 64),)),
-        sources=open_sources(data, tmp_path / "cache"),
-        out=tmp_path / "alone",
-        workers=0,
-    )
+    # The same process without the other's gradients ends elsewhere: they really trained together.
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    group = SimpleNamespace(is_initialized=lambda: True, barrier=lambda: None)
+    monkeypatch.setattr(training, "dist", group)
+    monkeypatch.setattr(training, "DistributedDataParallel", lambda network: network)
+    sources = open_sources(data, tmp_path / "cache")
+    alone = train(read_recipe(recipe), sources=sources, out=tmp_path / "alone", workers=0)
     assert not same(state["network"], read_state(alone)["network"])
     assert all(torch.isfinite(value).all() for value in state["network"].values())

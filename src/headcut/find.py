@@ -67,7 +67,7 @@ class HeadFinder:
                 for head in heads_in_maps(centre[0], box, look, self.threshold)
                 if not _cut_by_look(head.box_px, look, shape)
             ]
-        scale = photo.shape[1] / shape[1]
+        scale = max(photo.shape[:2]) / max(shape)  # the longer side is rounded less
         ordered = sorted(_distinct(found), key=lambda head: head.box_px[0] + head.box_px[2])
         return [Head(scaled_box(head.box_px, scale), head.confidence) for head in ordered]
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+BoolArray = npt.NDArray[np.bool_]
 U8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -22,6 +23,9 @@ OUTSIDE_GREY = 127
 
 REDUCING_GAP = 2.0
 """Shrinking averages whole blocks down to this many times the size: fast, and hardly different."""
+
+WIDER_CROP = 1.6
+"""How much the side of a crop grows when the head runs out of it."""
 
 HEADS_PER_CROP = 2.0
 """Side of a head's crop in head heights: room for hair that falls below the chin."""
@@ -45,6 +49,50 @@ def crop_box_for(head_box: Box) -> Box:
     height = max(bottom - top, right - left)
     centre_y = (top + bottom) / 2 + 0.1 * height  # hair falls down, not up
     return centred_square((left + right) / 2, centre_y, HEADS_PER_CROP * height)
+
+
+def wider_box(mask: FloatArray, box: Box, photo_shape: tuple[int, int]) -> Box | None:
+    """Return a larger square, grown to where the head runs out of its crop; None if it does not.
+
+    Long hair falls below the crop of a head; where the photo ends too, there is no more to see.
+
+    Args:
+        mask: (S, S) float32 in [0, 1] of the crop.
+        box: the crop's square, in photo pixels.
+        photo_shape: (height, width) of the photo.
+    """
+    left, top, right, bottom = box
+    height, width = photo_shape
+    leaves_left = left > 0 and _runs_out(mask[:, 0])
+    leaves_top = top > 0 and _runs_out(mask[0])
+    leaves_right = right < width and _runs_out(mask[:, -1])
+    leaves_bottom = bottom < height and _runs_out(mask[-1])
+    if not (leaves_left or leaves_top or leaves_right or leaves_bottom):
+        return None
+    growth = (WIDER_CROP - 1) * (right - left)
+    to_left = growth * (0.5 + 0.5 * (leaves_left - leaves_right))
+    to_top = growth * (0.5 + 0.5 * (leaves_top - leaves_bottom))
+    return (left - to_left, top - to_top, right + growth - to_left, bottom + growth - to_top)
+
+
+def _runs_out(border: FloatArray) -> bool:
+    """Whether a crop's border line shows more than a grazing touch of the head."""
+    return bool((border > 0.5).mean() > 0.03)
+
+
+def connected(inside: BoolArray, seed: BoolArray) -> BoolArray:
+    """Return the pixels of an (H, W) mask that are connected, by edges, with the seed's in it."""
+    reached = inside & seed
+    while True:
+        grown = reached.copy()
+        grown[1:] |= reached[:-1]
+        grown[:-1] |= reached[1:]
+        grown[:, 1:] |= reached[:, :-1]
+        grown[:, :-1] |= reached[:, 1:]
+        grown &= inside
+        if (grown == reached).all():
+            return reached
+        reached = grown
 
 
 def scaled_box(box: Box, scale: float) -> Box:

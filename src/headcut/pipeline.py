@@ -8,24 +8,25 @@ from __future__ import annotations
 from functools import cache
 from typing import Protocol
 
-import numpy as np
-
 from headcut.cutout import CutOut, cut_out
 from headcut.edge import refine_alpha
 from headcut.find import Head, HeadFinder
 from headcut.geometry import (
     Box,
     FloatArray,
-    IntBox,
     U8Array,
     crop_box_for,
     crop_for_model,
     paste_alpha,
+    wider_box,
 )
 from headcut.model_file import open_model
 from headcut.options import PhotoLimits
 from headcut.photo import Photo, PhotoSource, read_photo
-from headcut.segment import HeadSegmenter
+from headcut.segment import HeadSegmenter, without_islands
+
+MOST_WIDENINGS = 2
+"""How often a crop grows for a head that runs out of it: to 2.6 times the side at the most."""
 
 
 class Finder(Protocol):
@@ -81,35 +82,32 @@ class HeadCutter:
         """
         photo = read_photo(source, self.limits)
         heads = self.finder.find(photo.pixels)
-        if not heads:
-            return []
-        boxes = [crop_box_for(head.box_px) for head in heads]
-        crops = [crop_for_model(photo.pixels, box, self.segmenter.size) for box in boxes]
-        masks = self.segmenter.segment(np.stack(crops))
-        cut_outs = [
-            cut_one(photo, head, box, mask)
-            for head, box, mask in zip(heads, boxes, masks, strict=True)
-        ]
+        cut_outs = [self._cut_one(photo, head) for head in heads]
         return [head for head in cut_outs if head is not None]
 
+    def _cut_one(self, photo: Photo, head: Head) -> CutOut | None:
+        """Return the cut-out of one head; None if nothing is left of it."""
+        mask, box = self._look_closely(photo.pixels, head)
+        alpha, covered_px = paste_alpha(mask, box, photo.shape)
+        left, top, right, bottom = covered_px
+        alpha = refine_alpha(photo.pixels[top:bottom, left:right], alpha)
+        return cut_out(photo, alpha, covered_px, head.confidence)
 
-def cut_one(photo: Photo, head: Head, box: Box, mask: FloatArray) -> CutOut | None:
-    """Return the cut-out of one head from the mask of its crop; None if nothing is left of it.
+    def _look_closely(self, pixels: U8Array, head: Head) -> tuple[FloatArray, Box]:
+        """Return a head's mask and the square it is of: widened while the head runs out of it."""
+        shape = (pixels.shape[0], pixels.shape[1])
+        box = crop_box_for(head.box_px)
+        mask = self._mask(pixels, head, box)
+        for _ in range(MOST_WIDENINGS):
+            wider = wider_box(mask, box, shape)
+            if wider is None:
+                break
+            box, mask = wider, self._mask(pixels, head, wider)
+        return mask, box
 
-    Args:
-        photo: where the head is.
-        head: what the finder said of it.
-        box: the square that was cropped, in photo pixels.
-        mask: (size, size) float32 in [0, 1], what the segmenter said of the crop.
-    """
-    alpha, covered_px = paste_alpha(mask, box, photo.shape)
-    alpha = refine_alpha(_patch(photo.pixels, covered_px), alpha)
-    return cut_out(photo, alpha, covered_px, head.confidence)
-
-
-def _patch(pixels: U8Array, box_px: IntBox) -> U8Array:
-    left, top, right, bottom = box_px
-    return pixels[top:bottom, left:right]
+    def _mask(self, pixels: U8Array, head: Head, box: Box) -> FloatArray:
+        crop = crop_for_model(pixels, box, self.segmenter.size)
+        return without_islands(self.segmenter.segment(crop[None])[0], box, head.box_px)
 
 
 def cut(photo: PhotoSource) -> list[CutOut]:

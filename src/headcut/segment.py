@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from headcut.geometry import FloatArray, U8Array
+from headcut.geometry import Box, FloatArray, U8Array, connected
 from headcut.model_file import Model
+
+CELL_PX = 4
+"""What is connected is decided on cells of this side, so that a thin gap does not part hair."""
+
+FAINT = 0.1
+"""Share of head below which a pixel connects nothing."""
 
 
 class HeadSegmenter:
@@ -30,3 +36,25 @@ class HeadSegmenter:
         """
         masks = [self.model.run(crop)[0][0] for crop in crops]
         return np.stack(masks) if masks else np.zeros((0, self.size, self.size), np.float32)
+
+
+def without_islands(mask: FloatArray, box: Box, head_box: Box) -> FloatArray:
+    """Return the mask with only what is connected with the middle of the head's box.
+
+    Args:
+        mask: (S, S) float32 in [0, 1], S a multiple of `CELL_PX`.
+        box: the mask's square, in photo pixels.
+        head_box: the head's box, in photo pixels.
+    """
+    cells = len(mask) // CELL_PX
+    coarse = mask.reshape(cells, CELL_PX, cells, CELL_PX).max(axis=(1, 3)) > FAINT
+    scale = cells / (box[2] - box[0])
+    left, top, right, bottom = (
+        (edge - origin) * scale for edge, origin in zip(head_box, box[:2] * 2, strict=True)
+    )
+    seed = np.zeros_like(coarse)
+    margin_x, margin_y = (right - left) / 4, (bottom - top) / 4
+    rows = slice(max(0, int(top + margin_y)), max(0, int(bottom - margin_y) + 1))
+    seed[rows, max(0, int(left + margin_x)) : max(0, int(right - margin_x) + 1)] = True
+    kept = connected(coarse, seed)
+    return mask * kept.repeat(CELL_PX, axis=0).repeat(CELL_PX, axis=1)

@@ -91,7 +91,7 @@ def export_onnx(
         try:
             part.write_bytes(model.SerializeToString())
             difference = largest_difference(network, Model(part), crops)
-            if difference > LARGEST_DIFFERENCE:
+            if not difference <= LARGEST_DIFFERENCE:  # so that NaN is refused too
                 raise ModelError(
                     f"{path}: differs from the network by {difference:.4f}, "
                     f"over {LARGEST_DIFFERENCE}; not written"
@@ -112,7 +112,7 @@ def largest_difference(network: nn.Module, model: Model, crops: U8Array) -> floa
         with torch.inference_mode():
             wanted = network.exported(planes)  # type: ignore[operator]
         for ours, theirs in zip(wanted, model.run(crop), strict=True):
-            worst = max(worst, float(np.abs(theirs - ours[0].numpy()).max()))
+            worst = float(np.maximum(worst, np.abs(theirs - ours[0].numpy()).max()))  # keeps NaN
     return worst
 
 

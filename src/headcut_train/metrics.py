@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from headcut.geometry import Box, FloatArray
-
-BoolArray = npt.NDArray[np.bool_]
+from headcut.geometry import BoolArray, Box, FloatArray
 
 BOUNDARY_TOLERANCE = 0.0075
 """Of a photo's diagonal: how far apart two boundaries may lie and still agree (as in DAVIS)."""

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from headcut.geometry import FloatArray, U8Array
+from headcut.geometry import BoolArray, FloatArray, U8Array, connected
 
 HEAD, KNOWN, PERSON, SEARCHED, NECK = 1, 2, 4, 8, 16
 
@@ -51,7 +50,6 @@ class Sample:
     masked: bool
 
 
-BoolArray = npt.NDArray[np.bool_]
 Reader = Callable[[Path, str], Iterator[Sample]]
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
@@ -189,13 +187,13 @@ def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
             continue
         top = int(np.flatnonzero(worn.any(1))[0])
         body = int(np.flatnonzero(person.any(1))[-1]) + 1 - top
-        face = _reach(label == 41, worn, steps=int(0.2 * body))
-        face[top + int(0.2 * body) :] = False
+        rows = np.arange(len(label))[:, None]
+        skin = (label == 41) & (rows < top + int(0.2 * body))
+        face = connected(skin | worn, worn) & skin
         if not face.any():
             continue
         lowest = int(np.flatnonzero(face.any(1))[-1]) + 1
         height = float(np.clip(0.8 * (lowest - top), 0.1 * body, 0.15 * body))
-        rows = np.arange(len(label))[:, None]
         head = worn | (face & (rows < top + 0.75 * height))
         known = ~(face & ~head)
         boxes = _skull_box(head, top + height)
@@ -209,22 +207,6 @@ def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
             ignored=_NO_BOXES,
             masked=True,
         )
-
-
-def _reach(inside: BoolArray, start: BoolArray, steps: int) -> BoolArray:
-    """Return the pixels of `inside` that at most `steps` steps connect with `start`."""
-    reached = start.copy()
-    for _ in range(steps):
-        grown = reached.copy()
-        grown[1:] |= reached[:-1]
-        grown[:-1] |= reached[1:]
-        grown[:, 1:] |= reached[:, :-1]
-        grown[:, :-1] |= reached[:, 1:]
-        grown &= inside | start
-        if (grown == reached).all():
-            break
-        reached = grown
-    return reached & inside
 
 
 def _boxed(root: Path, folder: str, split: str, stems: list[Path]) -> Iterator[Sample]:
