@@ -15,11 +15,13 @@ from headcut.geometry import (
     FloatArray,
     U8Array,
     centred_square,
+    connected,
     covered_pixels,
     crop_box_for,
     crop_for_model,
     paste_alpha,
     whole_photo_box,
+    wider_box,
 )
 
 SHAPE = (120, 150)
@@ -195,3 +197,56 @@ def test_head_sits_in_its_crop_with_room_for_hair_below() -> None:
 
 def test_covered_pixels_are_all_that_a_box_touches() -> None:
     assert covered_pixels((2.9, -3.0, 10.1, 4.0), (20, 8)) == (2, 0, 8, 4)
+
+
+SQUARE: Box = (50.0, 50.0, 150.0, 150.0)
+
+
+def mask_touching(side: str) -> FloatArray:
+    mask = np.zeros((64, 64), np.float32)
+    lines = {"left": mask[:, 0], "top": mask[0], "right": mask[:, -1], "bottom": mask[-1]}
+    lines[side][20:40] = 1.0
+    return mask
+
+
+def test_crop_grows_to_where_the_hair_runs_out() -> None:
+    """Hair that falls below the crop was cut off in a straight line."""
+    wider = wider_box(mask_touching("bottom"), SQUARE, (400, 400))
+    assert wider is not None
+    left, top, right, bottom = wider
+    assert top == 50
+    assert bottom > 150
+    assert right - left == pytest.approx(bottom - top)
+    assert (left + right) / 2 == pytest.approx(100)
+
+
+@pytest.mark.parametrize("side", ["left", "top", "right", "bottom"])
+def test_where_the_photo_ends_the_crop_does_not_grow(side: str) -> None:
+    assert wider_box(mask_touching(side), (-1.0, -1.0, 101.0, 101.0), (100, 100)) is None
+
+
+@pytest.mark.parametrize("side", ["left", "top", "right", "bottom"])
+def test_wider_crops_hold_the_old_one(side: str) -> None:
+    wider = wider_box(mask_touching(side), SQUARE, (400, 400))
+    assert wider is not None
+    assert wider[0] <= 50
+    assert wider[1] <= 50
+    assert wider[2] >= 150
+    assert wider[3] >= 150
+
+
+def test_head_inside_its_crop_needs_no_wider_one() -> None:
+    mask = np.zeros((64, 64), np.float32)
+    mask[10:50, 10:50] = 1.0
+    mask[0, 5] = 1.0  # one pixel on the border is noise
+    assert wider_box(mask, SQUARE, (400, 400)) is None
+
+
+def test_connected_follows_a_winding_way_and_no_diagonal() -> None:
+    rows = ["#####.", "....#.", ".####.", ".#....", ".####.", ".....#"]
+    inside = np.array([[c == "#" for c in row] for row in rows])
+    seed = np.zeros_like(inside)
+    seed[0, 0] = seed[0, 5] = True  # the second lies outside
+    wanted = inside.copy()
+    wanted[5, 5] = False
+    assert (connected(inside, seed) == wanted).all()

@@ -9,8 +9,9 @@ import pytest
 from made_model import MADE_SIZE, write_model
 
 from headcut.errors import ModelError
+from headcut.geometry import FloatArray
 from headcut.model_file import Model
-from headcut.segment import HeadSegmenter
+from headcut.segment import HeadSegmenter, without_islands
 
 
 @pytest.fixture
@@ -42,3 +43,26 @@ def test_no_crops_give_no_masks(segmenter: HeadSegmenter) -> None:
 def test_crops_of_another_size_are_refused(segmenter: HeadSegmenter) -> None:
     with pytest.raises(ModelError, match="wants 32x32x3"):
         segmenter.segment(np.zeros((1, 64, 64, 3), np.uint8))
+
+
+def disc(x: float, y: float, radius: float) -> FloatArray:
+    rows, columns = np.mgrid[0:256, 0:256]
+    return (np.hypot(columns - x, rows - y) < radius).astype(np.float32)
+
+
+def test_heads_beside_the_one_that_is_cut_are_dropped() -> None:
+    """The crop of a head shows its neighbours too."""
+    head, neighbour = disc(128, 120, 50), disc(230, 60, 20)
+    cleaned = without_islands(head + neighbour, (0, 0, 512, 512), (156, 140, 356, 340))
+    assert (cleaned == head).all()
+
+
+def test_hair_that_hangs_on_the_head_stays() -> None:
+    head = disc(128, 100, 50)
+    head[140:250, 100:104] = 1.0
+    assert (without_islands(head, (0, 0, 256, 256), (78, 50, 178, 150)) == head).all()
+
+
+def test_mask_that_misses_the_middle_of_its_box_is_no_head() -> None:
+    elsewhere = disc(30, 30, 20)
+    assert not without_islands(elsewhere, (0, 0, 256, 256), (100, 100, 200, 200)).any()

@@ -17,7 +17,7 @@ from headcut.geometry import FloatArray, U8Array
 SMALL_PX = 320
 """Longest side of the small copy: a little more than the network's own resolution."""
 
-GUIDE_RADIUS_PX = 3
+GUIDE_RADIUS_PX = 4
 """Reach of the guided filter on the small copy: about the width of what the network leaves soft."""
 
 GUIDE_EPSILON = 4e-4

@@ -1,0 +1,85 @@
+"""The edge of a cut-out: alpha that follows the photo, colours of the head alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headcut.edge import TILE_PX, clean_colours, refine_alpha
+from headcut.geometry import FloatArray, U8Array
+
+SIDE = 500
+HEAD_COLOUR, BEHIND = np.array([200, 60, 40]), np.array([30, 120, 220])
+
+
+def disc(radius: float, softness_px: float) -> FloatArray:
+    """A disc in the middle, its edge as wide as the softness."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] - (SIDE - 1) / 2
+    return np.clip((radius - np.hypot(x, y)) / softness_px + 0.5, 0, 1).astype(np.float32)
+
+
+def photo_of(alpha: FloatArray) -> U8Array:
+    """What a camera sees of a head of one colour before a background of another."""
+    mixed = alpha[..., None] * HEAD_COLOUR + (1 - alpha[..., None]) * BEHIND
+    return (mixed + 0.5).astype(np.uint8)
+
+
+def test_soft_edge_moves_to_where_the_photo_has_one() -> None:
+    """The network's mask is coarse: its soft band is wide, the photo's edge is sharp."""
+    true, coarse = disc(150, 1.5), disc(150, 8)
+    refined = refine_alpha(photo_of(true), coarse)
+    assert np.abs(refined - true).mean() < 0.3 * np.abs(coarse - true).mean()
+
+
+def test_far_from_the_edge_alpha_is_exactly_0_or_1() -> None:
+    """A residue of alpha 1 or 2 defeats a bounding box."""
+    noise = np.random.default_rng(0).uniform(-0.02, 0.02, (SIDE, SIDE)).astype(np.float32)
+    refined = refine_alpha(photo_of(disc(150, 3)), np.clip(disc(150, 10) + noise, 0, 1))
+    assert (refined[disc(170, 1) == 0] == 0).all()
+    assert (refined[disc(130, 1) == 1] == 1).all()
+
+
+def test_sure_masks_stay_as_they_are() -> None:
+    for value in (0.0, 1.0):
+        alpha = np.full((SIDE, SIDE), value, np.float32)
+        assert (refine_alpha(photo_of(disc(150, 3)), alpha) == value).all()
+
+
+def test_tiles_leave_no_seams() -> None:
+    """On a photo of one colour nothing but the mask can make an edge."""
+    flat = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    ramp = np.tile(np.linspace(0.2, 0.8, SIDE, dtype=np.float32), (SIDE, 1))
+    refined = refine_alpha(flat, ramp)
+    steps = np.abs(np.diff(refined, axis=1))
+    assert steps[:, TILE_PX - 1].max() < 2 * np.median(steps)
+
+
+def test_refining_does_not_change_what_it_is_given() -> None:
+    photo, alpha = photo_of(disc(150, 3)), disc(150, 10)
+    photo_before, alpha_before = photo.copy(), alpha.copy()
+    clean_colours(photo, refine_alpha(photo, alpha))
+    assert (photo == photo_before).all()
+    assert (alpha == alpha_before).all()
+
+
+def test_background_does_not_glow_through_soft_pixels() -> None:
+    """On another background, a soft pixel of the old one's colour is a halo."""
+    alpha = disc(150, 8)
+    photo = photo_of(alpha)
+    cleaned = clean_colours(photo, alpha)
+    seen = (alpha > 0.2) & (alpha < 0.9)
+    before = np.abs(photo[seen].astype(float) - HEAD_COLOUR).mean()
+    after = np.abs(cleaned[seen].astype(float) - HEAD_COLOUR).mean()
+    assert after < 0.3 * before
+
+
+def test_opaque_pixels_keep_their_colours() -> None:
+    alpha = disc(150, 8)
+    photo = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    cleaned = clean_colours(photo, alpha)
+    assert (cleaned[alpha == 1] == photo[alpha == 1]).all()
+
+
+def test_one_pixel_patches_are_no_special_case() -> None:
+    photo, alpha = np.zeros((1, 1, 3), np.uint8), np.full((1, 1), 0.5, np.float32)
+    assert refine_alpha(photo, alpha).shape == (1, 1)
+    assert clean_colours(photo, alpha).shape == (1, 1, 3)
