@@ -38,6 +38,8 @@ def is_red(pixels: U8Array) -> np.ndarray:
 class RedFinder:
     """Finds red discs that share no column, the surest on the left."""
 
+    threshold = 0.1
+
     def find(self, photo: U8Array) -> list[Head]:
         red = is_red(photo)
         columns = np.concatenate([[False], red.any(axis=0), [False]])

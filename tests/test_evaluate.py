@@ -38,6 +38,7 @@ class RedCutter:
 
     def __init__(self, *, neck_too: bool = False) -> None:
         self.neck_too = neck_too
+        self.finder = SimpleNamespace(threshold=0.5)
 
     def cut(self, photo: U8Array) -> list[CutOut]:
         head = photo[..., 0] > (140 if self.neck_too else 200)
@@ -49,7 +50,6 @@ class FixedFinder:
 
     def __init__(self, *heads: Head) -> None:
         self.heads = list(heads)
-        self.model = SimpleNamespace(threshold=0.5)
 
     def find(self, photo: U8Array) -> list[Head]:
         return self.heads

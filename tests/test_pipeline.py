@@ -57,6 +57,8 @@ def test_head_that_leaves_the_photo_is_cut_at_its_border(cutter: HeadCutter) -> 
 class LostFinder:
     """Says that a head is where no photo is."""
 
+    threshold = 0.5
+
     def find(self, photo: U8Array) -> list[Head]:
         return [Head((-500.0, -500.0, -400.0, -400.0), 0.9)]
 
@@ -88,6 +90,29 @@ def test_every_kind_of_source_gives_the_same_cut(
     }
     (head,) = cutter.cut(sources[kind])
     assert iou(head, is_red(np.asarray(picture(150)))) > 0.95
+
+
+class HastyFinder(RedFinder):
+    """Takes a grey corner for a head, too."""
+
+    threshold = 0.5
+
+    def find(self, photo: U8Array) -> list[Head]:
+        return [Head((0.0, 0.0, 40.0, 50.0), 0.99), *super().find(photo)]
+
+
+def test_head_that_the_closer_look_denies_is_dropped() -> None:
+    """A wheel is as round as a head, until it is looked at with 256 pixels."""
+    cutter = HeadCutter(finder=HastyFinder(), segmenter=RedSegmenter())
+    (head,) = cutter.cut(picture(150))
+    assert head.box_px[0] > 100
+    assert [found.box_px for found in cutter.find(picture(150))] == [(110.0, 60.0, 191.0, 141.0)]
+
+
+def test_found_heads_are_those_that_are_cut(cutter: HeadCutter) -> None:
+    photo = picture(60, 220)
+    found, cuts = cutter.find(photo), cutter.cut(photo)
+    assert [head.confidence for head in found] == [cut.confidence for cut in cuts]
 
 
 def test_limits_are_the_cutters_own() -> None:

@@ -21,6 +21,9 @@ from headcut.model_file import Model
 OVERLAP_OF_ONE_HEAD = 0.45
 """Two boxes with a larger intersection over union are the same head, found twice."""
 
+PART_OF_ONE_HEAD = 0.8
+"""A box with a larger share of itself inside another is an ear or a mouth taken for a head."""
+
 TILE_SHARE = 0.5
 """Side of a tile as a share of the photo's longest side."""
 
@@ -135,19 +138,31 @@ def _cut_by_look(box: Box, look: Box, photo_shape: tuple[int, int]) -> bool:
 
 
 def _distinct(heads: list[Head]) -> list[Head]:
-    """Return the surest of each group of boxes that overlap as one head's do."""
+    """Return the surest of each group of boxes that are one head, or a part of it."""
     kept: list[Head] = []
     for head in sorted(heads, key=lambda head: -head.confidence):
-        if all(intersection_over_union(head.box_px, k.box_px) < OVERLAP_OF_ONE_HEAD for k in kept):
+        if not any(_same_head(head.box_px, other.box_px) for other in kept):
             kept.append(head)
     return kept
 
 
+def _same_head(a: Box, b: Box) -> bool:
+    return intersection_over_union(a, b) > OVERLAP_OF_ONE_HEAD or _shared_area(
+        a, b
+    ) > PART_OF_ONE_HEAD * min(_area(a), _area(b))
+
+
 def intersection_over_union(a: Box, b: Box) -> float:
     """Return the area that two boxes share by the area that they cover, in [0, 1]."""
+    shared = _shared_area(a, b)
+    return shared / (_area(a) + _area(b) - shared) if shared else 0.0
+
+
+def _shared_area(a: Box, b: Box) -> float:
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return width * height / (areas - width * height)
+    return max(0.0, width) * max(0.0, height)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])

@@ -6,7 +6,7 @@ photo -> heads -> square crops -> masks -> alpha at photo size -> cut-outs
 from __future__ import annotations
 
 from functools import cache
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from headcut.cutout import CutOut, cut_out
 from headcut.edge import refine_alpha
@@ -23,14 +23,22 @@ from headcut.geometry import (
 from headcut.model_file import open_model
 from headcut.options import PhotoLimits
 from headcut.photo import Photo, PhotoSource, read_photo
-from headcut.segment import HeadSegmenter, without_islands
+from headcut.segment import HeadSegmenter, share_of_head, without_islands
 
 MOST_WIDENINGS = 2
 """How often a crop grows for a head that runs out of it: to 2.6 times the side at the most."""
 
 
+SeenHead: TypeAlias = tuple[Head, FloatArray, Box]
+"""A head, the mask of its crop, and the square that was cropped."""
+
+
 class Finder(Protocol):
     """Says where heads are; `HeadFinder` is the bundled one."""
+
+    @property
+    def threshold(self) -> float:
+        """Confidence from which a head counts, in [0, 1]."""
 
     def find(self, photo: U8Array) -> list[Head]:
         """Return the heads of an (H, W, 3) uint8 sRGB photo, left to right; may be empty."""
@@ -81,33 +89,55 @@ class HeadCutter:
             PhotoError: the photo is missing, damaged, not a photo, or outside the limits.
         """
         photo = read_photo(source, self.limits)
-        heads = self.finder.find(photo.pixels)
-        cut_outs = [self._cut_one(photo, head) for head in heads]
+        cut_outs = [cut_one(photo, *seen) for seen in self._look(photo.pixels)]
         return [head for head in cut_outs if head is not None]
 
-    def _cut_one(self, photo: Photo, head: Head) -> CutOut | None:
-        """Return the cut-out of one head; None if nothing is left of it."""
-        mask, box = self._look_closely(photo.pixels, head)
-        alpha, covered_px = paste_alpha(mask, box, photo.shape)
-        left, top, right, bottom = covered_px
-        alpha = refine_alpha(photo.pixels[top:bottom, left:right], alpha)
-        return cut_out(photo, alpha, covered_px, head.confidence)
+    def find(self, source: PhotoSource) -> list[Head]:
+        """Return where heads are, left to right, without cutting them; none is a valid answer.
 
-    def _look_closely(self, pixels: U8Array, head: Head) -> tuple[FloatArray, Box]:
-        """Return a head's mask and the square it is of: widened while the head runs out of it."""
-        shape = (pixels.shape[0], pixels.shape[1])
+        Raises:
+            PhotoError: as in `cut`.
+        """
+        photo = read_photo(source, self.limits)
+        return [head for head, _, _ in self._look(photo.pixels)]
+
+    def _look(self, pixels: U8Array) -> list[SeenHead]:
+        """Return the heads that the finder proposes and a closer look confirms."""
+        seen = [self._look_closely(pixels, head) for head in self.finder.find(pixels)]
+        return [s for s in seen if s[0].confidence >= self.finder.threshold]
+
+    def _look_closely(self, pixels: U8Array, head: Head) -> SeenHead:
+        """Look at a head's crop, widened while the head runs out of it."""
         box = crop_box_for(head.box_px)
-        mask = self._mask(pixels, head, box)
+        mask = self._mask(pixels, box)
+        confidence = head.confidence * share_of_head(mask, box, head.box_px)
         for _ in range(MOST_WIDENINGS):
-            wider = wider_box(mask, box, shape)
+            wider = wider_box(mask, box, (pixels.shape[0], pixels.shape[1]))
             if wider is None:
                 break
-            box, mask = wider, self._mask(pixels, head, wider)
-        return mask, box
+            box, mask = wider, self._mask(pixels, wider)
+        mask = without_islands(mask, box, head.box_px)
+        return Head(head.box_px, confidence), mask, box
 
-    def _mask(self, pixels: U8Array, head: Head, box: Box) -> FloatArray:
+    def _mask(self, pixels: U8Array, box: Box) -> FloatArray:
         crop = crop_for_model(pixels, box, self.segmenter.size)
-        return without_islands(self.segmenter.segment(crop[None])[0], box, head.box_px)
+        (mask,) = self.segmenter.segment(crop[None])
+        return mask
+
+
+def cut_one(photo: Photo, head: Head, mask: FloatArray, box: Box) -> CutOut | None:
+    """Return the cut-out of one head from the mask of its crop; None if nothing is left of it.
+
+    Args:
+        photo: where the head is.
+        head: where it is, and how sure that is.
+        mask: (size, size) float32 in [0, 1], what the segmenter said of the crop.
+        box: the square that was cropped, in photo pixels.
+    """
+    alpha, covered_px = paste_alpha(mask, box, photo.shape)
+    left, top, right, bottom = covered_px
+    alpha = refine_alpha(photo.pixels[top:bottom, left:right], alpha)
+    return cut_out(photo, alpha, covered_px, head.confidence)
 
 
 def cut(photo: PhotoSource) -> list[CutOut]:

@@ -38,6 +38,20 @@ class HeadSegmenter:
         return np.stack(masks) if masks else np.zeros((0, self.size, self.size), np.float32)
 
 
+def share_of_head(mask: FloatArray, box: Box, head_box: Box) -> float:
+    """Return how much of the middle of the head's box the mask calls head, in [0, 1].
+
+    Little, where the finder took something else for a head: the second look is the closer one.
+
+    Args:
+        mask: (S, S) float32 in [0, 1].
+        box: the mask's square, in photo pixels.
+        head_box: the head's box, in photo pixels.
+    """
+    middle = mask[_middle(head_box, box, len(mask))]
+    return float(middle.mean()) if middle.size else 0.0
+
+
 def without_islands(mask: FloatArray, box: Box, head_box: Box) -> FloatArray:
     """Return the mask with only what is connected with the middle of the head's box.
 
@@ -48,13 +62,17 @@ def without_islands(mask: FloatArray, box: Box, head_box: Box) -> FloatArray:
     """
     cells = len(mask) // CELL_PX
     coarse = mask.reshape(cells, CELL_PX, cells, CELL_PX).max(axis=(1, 3)) > FAINT
-    scale = cells / (box[2] - box[0])
-    left, top, right, bottom = (
-        (edge - origin) * scale for edge, origin in zip(head_box, box[:2] * 2, strict=True)
-    )
     seed = np.zeros_like(coarse)
-    margin_x, margin_y = (right - left) / 4, (bottom - top) / 4
-    rows = slice(max(0, int(top + margin_y)), max(0, int(bottom - margin_y) + 1))
-    seed[rows, max(0, int(left + margin_x)) : max(0, int(right - margin_x) + 1)] = True
+    seed[_middle(head_box, box, cells)] = True
     kept = connected(coarse, seed)
     return mask * kept.repeat(CELL_PX, axis=0).repeat(CELL_PX, axis=1)
+
+
+def _middle(head_box: Box, box: Box, side: int) -> tuple[slice, slice]:
+    """Return rows and columns of the inner half of a head's box in a map of its crop."""
+    scale = side / (box[2] - box[0])
+    left, right = ((x - box[0]) * scale for x in (head_box[0], head_box[2]))
+    top, bottom = ((y - box[1]) * scale for y in (head_box[1], head_box[3]))
+    margin_x, margin_y = (right - left) / 4, (bottom - top) / 4
+    rows = slice(max(0, int(top + margin_y)), max(0, int(bottom - margin_y) + 1))
+    return rows, slice(max(0, int(left + margin_x)), max(0, int(right - margin_x) + 1))

@@ -116,13 +116,12 @@ def evaluate_command(
     cache: Cache = CACHE,
 ) -> None:
     """Score model files by set, run as a user runs them."""
-    found = open_model(finder)
-    if threshold is not None:
-        found.threshold = threshold
-    segmenter = HeadSegmenter(open_model(model))
-    cutter = HeadCutter(finder=HeadFinder(found), segmenter=segmenter)
-    curve = HeadFinder(found, threshold=min(LOWEST_CONFIDENCE, found.threshold))
-    table = evaluate(cutter, curve, data=_folder(data), cache=cache, limit=limit)
+    found, segmenter = open_model(finder), HeadSegmenter(open_model(model))
+    sure = HeadFinder(found, threshold)
+    unsure = HeadFinder(found, min(LOWEST_CONFIDENCE, sure.threshold))
+    cutter = HeadCutter(finder=sure, segmenter=segmenter)
+    doubter = HeadCutter(finder=unsure, segmenter=segmenter)
+    table = evaluate(cutter, doubter, data=_folder(data), cache=cache, limit=limit)
     typer.echo(as_text(table))
     if json_path:
         json_path.write_text(json.dumps(table, indent=2) + "\n")

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from headcut.cutout import CutOut
-from headcut.find import Head, HeadFinder
+from headcut.find import Head
 from headcut.geometry import U8Array, crop_for_model, whole_photo_box
 from headcut.pipeline import HeadCutter
 from headcut_train.cache import CachedSource
@@ -136,13 +136,13 @@ def main_head(cut_outs: Sequence[CutOut], sample: Sample) -> BoolArray:
 
 
 def evaluate(
-    cutter: HeadCutter, finder: HeadFinder, *, data: Path, cache: Path, limit: int | None = None
+    cutter: HeadCutter, doubter: HeadCutter, *, data: Path, cache: Path, limit: int | None = None
 ) -> dict[str, dict[str, float]]:
     """Return the scores of a cutter by set, on held-out photos.
 
     Args:
         cutter: what is scored.
-        finder: its finder, at a threshold low enough for a precision-recall curve.
+        doubter: the same with a threshold low enough for a precision-recall curve.
         data: folder of the data sets.
         cache: folder of the decoded samples.
         limit: photos a set at the most.
@@ -156,7 +156,7 @@ def evaluate(
     for name in FOUND_SETS:
         found = FoundScores()
         for sample in _samples(data, cache, name, limit):
-            found.add(finder.find(sample.photo), sample, finder.model.threshold)
+            found.add(doubter.find(np.array(sample.photo)), sample, cutter.finder.threshold)
         table[name] = found.row()
     return table
 

@@ -66,8 +66,22 @@ NEAR_MIX = {
 """Share of each source in near pictures."""
 
 
+EMPTY_SHARE = 0.15
+"""Share of near pictures with no head in the middle: what the finder takes for one by mistake."""
+
+EMPTY_MIX = {
+    "scenes": 0.4,
+    "scut_heads": 0.25,
+    "clothing_coparsing": 0.25,
+    "person_crops": 0.1,
+}
+"""Share of each source in empty near pictures: hands, shoes and wheels, not only landscapes."""
+
+
 def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
-    """Return a crop of one head for the segmenter; other heads in it are background."""
+    """Return a crop for the segmenter: one head, others in it being background, or none."""
+    if rng.random() < EMPTY_SHARE:
+        return _empty_picture(sources, rng, size)
     names = list(NEAR_MIX)
     sample = _pick(sources[str(rng.choice(names, p=list(NEAR_MIX.values())))], rng)
     target = int(rng.integers(len(sample.boxes))) if len(sample.boxes) else None
@@ -88,6 +102,35 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
         weight=(channels[None, ..., 1] > SURE).astype(np.float32),
         box_weight=np.zeros((1, 1), np.float32),
     )
+
+
+def _empty_picture(sources: Sources, rng: Random, size: int) -> Picture:
+    names = list(EMPTY_MIX)
+    sample = _pick(sources[str(rng.choice(names, p=list(EMPTY_MIX.values())))], rng)
+    look = _empty_look(sample, rng)
+    if look is None:
+        return _empty_picture(sources, rng, size)
+    image = crop_for_model(sample.photo, look, size)
+    return Picture(
+        image=photometric(image[:, ::-1] if rng.random() < 0.5 else image, rng),
+        target=np.zeros((1, size, size), np.float32),
+        weight=np.ones((1, size, size), np.float32),
+        box_weight=np.zeros((1, 1), np.float32),
+    )
+
+
+def _empty_look(sample: Sample, rng: Random) -> Box | None:
+    """Return a square with no head around its middle; None if a few tries find none."""
+    height, width = sample.plane.shape
+    left, top, right, bottom = sample.boxes.T
+    for _ in range(20):
+        side = float(np.exp(rng.uniform(np.log(28), np.log(max(height, width)))))
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        near = np.hypot((left + right) / 2 - x, (top + bottom) / 2 - y) < 0.3 * side
+        inside = (left < x) & (x < right) & (top < y) & (y < bottom)
+        if sample.plane[int(y), int(x)] & SEARCHED and not (near | inside).any():
+            return centred_square(x, y, side)
+    return None
 
 
 _BIT_TABLES = [[255 * ((bits & bit) > 0) for bits in range(256)] for bit in (HEAD, KNOWN, PERSON)]
