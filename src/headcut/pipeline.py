@@ -121,7 +121,7 @@ class HeadCutter:
 
     def _mask(self, pixels: U8Array, box: Box) -> FloatArray:
         crop = crop_for_model(pixels, box, self.segmenter.size)
-        (mask,) = self.segmenter.segment(crop[None])
+        mask: FloatArray = self.segmenter.segment(crop[None])[0]
         return mask
 
 
