@@ -88,7 +88,7 @@ def test_file_says_what_it_is(exported: Exported) -> None:
     assert (model.size, model.threshold) == (256, 0.3)
     assert model.metadata["version"] == headcut.__version__
     assert model.metadata["weights_sha256"] == weights_sha256(network)
-    assert "CelebAMask-HQ" in model.metadata["trained_on"]
+    assert "celebamask" in model.metadata["trained_on"]
     assert "research" in model.metadata["licence"]
 
 

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from headcut.find import HeadFinder, heads_in_maps, intersection_over_union, looks_at
+from headcut.find import (
+    Head,
+    HeadFinder,
+    heads_in_maps,
+    intersection_over_union,
+    looks_at,
+    without_parts,
+)
 from headcut.geometry import Box, FloatArray, U8Array
 
 CELLS = 64
@@ -132,8 +139,8 @@ def test_box_of_a_mad_network_stays_bounded() -> None:
     box[2:, 32, 32] = 60, 1000
     (head,) = heads_in_maps(centre, box, FAR, 0.5)
     left, top, right, bottom = head.box_px
-    assert right - left == pytest.approx(512)
-    assert bottom - top == pytest.approx(512)
+    assert right - left == pytest.approx(384)
+    assert bottom - top == pytest.approx(384)
 
 
 # ---------------------------------------------------------------- looks
@@ -303,6 +310,15 @@ def test_of_two_boxes_for_one_head_the_surer_stays() -> None:
 
     (head,) = HeadFinder(Fixed()).find(np.zeros((256, 256, 3), np.uint8))
     assert head.confidence == pytest.approx(0.8)
+
+
+def test_parts_of_a_surer_head_are_dropped_and_heads_side_by_side_are_not() -> None:
+    """An ear, seen large in a tile, is taken for a head; so is the body around a head."""
+    face, ear = Head((0.0, 0.0, 100.0, 120.0), 0.9), Head((80.0, 40.0, 100.0, 70.0), 0.5)
+    body, friend = Head((-100.0, 0.0, 200.0, 400.0), 0.6), Head((70.0, 0.0, 170.0, 120.0), 0.7)
+    assert without_parts([face, ear]) == [face]
+    assert without_parts([body, face]) == [face]
+    assert without_parts([face, friend]) == [face, friend]
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(None, 0), (0.3, 1)])

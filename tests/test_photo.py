@@ -186,6 +186,16 @@ def test_srgb_profile_changes_no_pixel() -> None:
     assert (load_photo(data) == noise).all()
 
 
+def test_open_photos_know_their_file(tmp_path: Path) -> None:
+    """Otherwise saving under the same name would replace the photo."""
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (40, 40)).save(path)
+    with Image.open(path) as image:
+        assert read_photo(image).path == path
+    with path.open("rb") as file:
+        assert read_photo(file).path == path
+
+
 def test_profile_reaches_pictures_with_palette_and_alpha() -> None:
     profile = profile_with_red_and_green_swapped()
     for mode in ("P", "RGBA"):

@@ -40,6 +40,7 @@ def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
 
 def near_pictures(monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int) -> list[Picture]:
     monkeypatch.setattr(scenes, "NEAR_MIX", {"lfw_parts": 1.0})
+    monkeypatch.setattr(scenes, "EMPTY_SHARE", 0.0)
     sources = sources_with(lfw_parts=sample)
     return [near_picture(sources, np.random.default_rng(i), SIZE) for i in range(count)]
 
@@ -158,6 +159,20 @@ def test_same_seed_gives_the_same_picture() -> None:
         first, second = (make(sources, np.random.default_rng([3, 7]), 64) for _ in range(2))
         for part in ("image", "target", "weight", "box_weight"):
             np.testing.assert_array_equal(getattr(first, part), getattr(second, part))
+
+
+def test_empty_pictures_have_no_head_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The closer look learns to deny from them; a head aside is background there."""
+    monkeypatch.setattr(scenes, "EMPTY_SHARE", 1.0)
+    monkeypatch.setattr(scenes, "EMPTY_MIX", {"scut_heads": 1.0})
+    sources = sources_with(scut_heads=red_head_sample(HEAD_AT))
+    middle = slice(SIZE // 2 - 4, SIZE // 2 + 4)
+    for seed in range(30):
+        picture = near_picture(sources, np.random.default_rng(seed), SIZE)
+        assert not picture.target.any()
+        assert picture.weight.all()
+        red = (picture.image[..., 0] > 200) & (picture.image[..., 1] < 60)
+        assert not red[middle, middle].any()
 
 
 # ---------------------------------------------------------------- far

@@ -253,7 +253,10 @@ def test_two_processes_train_one_network(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(p.name for p in out.iterdir()) == ["curves.csv", "curves.png", "last.pt"]
     # The same process without the other's gradients ends elsewhere: they really trained together.
     monkeypatch.setenv("WORLD_SIZE", "2")
-    group = SimpleNamespace(is_initialized=lambda: True, barrier=lambda: None)
+    nothing = lambda: None  # noqa: E731
+    group = SimpleNamespace(
+        is_initialized=lambda: True, barrier=nothing, destroy_process_group=nothing
+    )
     monkeypatch.setattr(training, "dist", group)
     monkeypatch.setattr(training, "DistributedDataParallel", lambda network: network)
     sources = open_sources(data, tmp_path / "cache")

@@ -202,7 +202,7 @@ def test_export_of_an_unknown_network(
     models: dict[str, Path], place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = place.root / "finder.pt"
-    code, line = failed(capsys, "export", kept, "--network", "unet", *place.folders)
+    code, line = failed(capsys, "export", kept, "-o", "a.onnx", "--network", "unet", *place.folders)
     assert code == 2
     assert "pass --network finder|segmenter|encoder-decoder" in line
 

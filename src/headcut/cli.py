@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from headcut import __version__
-from headcut.errors import HeadcutError, OptionError
+from headcut.errors import HeadcutError, OptionError, PhotoError
 from headcut.options import Format, Heads, Output, PhotoLimits, SaveOptions, parse_heads
 
 if TYPE_CHECKING:  # NumPy and Pillow are imported when there is something to cut
@@ -205,6 +205,8 @@ def _cut_job(job: Job, cutter: HeadCutter, request: _Request) -> list[Path] | No
     from headcut.cutout import choose_heads, merge
     from headcut.writing import write_standard_output
 
+    if job.photo is None and sys.stdin is None:
+        raise PhotoError("standard input is closed; give a photo file")
     cut_outs = cutter.cut(job.photo or sys.stdin.buffer)
     if not cut_outs:
         return None

@@ -54,7 +54,7 @@ class CutOut:
     """(left, top, right, bottom) of what is visible, tight, in photo pixels, as in Pillow."""
 
     confidence: float
-    """How sure the finder is that this is a head, in [0, 1]."""
+    """How sure both looks together are that this is a head, in [0, 1]."""
 
     parts: tuple[CutOut, ...] = ()
     """The single heads, if this is several merged: each keeps its own clean colours."""
@@ -140,7 +140,7 @@ def cut_out(photo: Photo, alpha: FloatArray, box_px: IntBox, confidence: float) 
     """
     if photo.alpha is not None:
         alpha = alpha * (photo.alpha[_slices(box_px)] * np.float32(1 / 255))
-    alpha = alpha * (alpha >= VISIBLE_ALPHA)
+    alpha = np.where(alpha >= VISIBLE_ALPHA, alpha, np.float32(0))
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if not len(rows):
         return None

@@ -41,6 +41,7 @@ def examine() -> Iterator[str]:
     yield f"finder       {_describe(finder)}"
     yield f"segmenter    {_describe(segmenter)}"
     cutter = HeadCutter(finder=HeadFinder(finder), segmenter=HeadSegmenter(segmenter))
+    yield f"licence      {segmenter.metadata.get('licence', 'not named')}"
     cutter.cut(SAMPLE_PHOTO)  # the first cut also warms the backend up
     start = time.perf_counter()
     heads = cutter.cut(SAMPLE_PHOTO)
@@ -59,7 +60,10 @@ def _describe(model: Model) -> str:
     """Return name, size, backend and file of a model in one line."""
     named = " ".join(model.metadata.get(key, "") for key in ("name", "version")).strip()
     size = model.metadata.get("size", "?")
-    return f"{named}, {size}x{size}, {model.bytes / 1e6:.1f} MB, {model.backend}, {model.path}"
+    return (
+        f"{named}, {size}x{size}, threshold {model.threshold:g}, {model.bytes / 1e6:.1f} MB, "
+        f"{model.backend}, {model.path}"
+    )
 
 
 def _verdict(heads: list[CutOut]) -> str:

@@ -36,7 +36,10 @@ WORTH_TILES_PX = 320
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a head is: its box from crown to chin, and how sure the finder is, in [0, 1]."""
+    """Where a head is: its box from crown to chin, and how sure that is, in [0, 1].
+
+    The finder proposes; `HeadCutter` multiplies its confidence by what the closer look confirms.
+    """
 
     box_px: Box
     confidence: float
@@ -118,10 +121,11 @@ def heads_in_maps(centre: FloatArray, box: FloatArray, look: Box, threshold: flo
     for row, column in np.argwhere(peaks):
         dx, dy, log_width, log_height = (float(v) for v in box[:, row, column])
         x, y = look[0] + (column + 0.5 + dx) * cell, look[1] + (row + 0.5 + dy) * cell
-        # No head that the look shows is larger; without a bound, a crop could be of any size.
-        width, height = np.exp(np.minimum((log_width, log_height), np.log(2 * cells))) * cell
+        # No head that was trained on is larger; without a bound, a crop could be of any size.
+        width, height = np.exp(np.clip((log_width, log_height), -1, np.log(1.5 * cells))) * cell
         corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-        heads.append(Head(corners, float(centre[row, column])))
+        left, top, right, bottom = (float(corner) for corner in corners)
+        heads.append(Head((left, top, right, bottom), float(centre[row, column])))
     return heads
 
 
@@ -138,18 +142,23 @@ def _cut_by_look(box: Box, look: Box, photo_shape: tuple[int, int]) -> bool:
 
 
 def _distinct(heads: list[Head]) -> list[Head]:
-    """Return the surest of each group of boxes that are one head, or a part of it."""
+    """Return the surest of each group of boxes that are one head."""
     kept: list[Head] = []
     for head in sorted(heads, key=lambda head: -head.confidence):
-        if not any(_same_head(head.box_px, other.box_px) for other in kept):
+        if all(intersection_over_union(head.box_px, k.box_px) < OVERLAP_OF_ONE_HEAD for k in kept):
             kept.append(head)
     return kept
 
 
-def _same_head(a: Box, b: Box) -> bool:
-    return intersection_over_union(a, b) > OVERLAP_OF_ONE_HEAD or _shared_area(
-        a, b
-    ) > PART_OF_ONE_HEAD * min(_area(a), _area(b))
+def without_parts(heads: list[Head]) -> list[Head]:
+    """Return the heads that are neither a part of a surer one nor around one; order is kept."""
+    return [head for head in heads if not any(_is_part(head, other) for other in heads)]
+
+
+def _is_part(head: Head, other: Head) -> bool:
+    shared = _shared_area(head.box_px, other.box_px)
+    smaller = min(_area(head.box_px), _area(other.box_px))
+    return other.confidence > head.confidence and shared > PART_OF_ONE_HEAD * smaller
 
 
 def intersection_over_union(a: Box, b: Box) -> float:

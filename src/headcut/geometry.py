@@ -63,10 +63,10 @@ def wider_box(mask: FloatArray, box: Box, photo_shape: tuple[int, int]) -> Box |
     """
     left, top, right, bottom = box
     height, width = photo_shape
-    leaves_left = left > 0 and _runs_out(mask[:, 0])
-    leaves_top = top > 0 and _runs_out(mask[0])
-    leaves_right = right < width and _runs_out(mask[:, -1])
-    leaves_bottom = bottom < height and _runs_out(mask[-1])
+    leaves_left = int(left > 0 and _runs_out(mask[:, 0]))
+    leaves_top = int(top > 0 and _runs_out(mask[0]))
+    leaves_right = int(right < width and _runs_out(mask[:, -1]))
+    leaves_bottom = int(bottom < height and _runs_out(mask[-1]))
     if not (leaves_left or leaves_top or leaves_right or leaves_bottom):
         return None
     growth = (WIDER_CROP - 1) * (right - left)
@@ -95,6 +95,13 @@ def connected(inside: BoolArray, seed: BoolArray) -> BoolArray:
         reached = grown
 
 
+def inside_photo(box: Box, photo_shape: tuple[int, int]) -> Box:
+    """Return the part of a box that lies inside a photo of (height, width)."""
+    height, width = photo_shape
+    left, top = max(0.0, box[0]), max(0.0, box[1])
+    return (left, top, max(left, min(width, box[2])), max(top, min(height, box[3])))
+
+
 def scaled_box(box: Box, scale: float) -> Box:
     """Return the box in a picture that is `scale` times as large."""
     left, top, right, bottom = box
@@ -121,19 +128,18 @@ def crop_for_model(photo: U8Array, box: Box, size: int) -> U8Array:
         size: side of the result in pixels.
     """
     left, top, right, bottom = covered_pixels(box, (photo.shape[0], photo.shape[1]))
-    x, y = math.floor(box[0]), math.floor(box[1])
-    extent = math.ceil(box[2]) - x, math.ceil(box[3]) - y
     patch = Image.fromarray(photo[top:bottom, left:right])
-    if patch.size != extent:
-        canvas = Image.new("RGB", extent, (OUTSIDE_GREY,) * 3)
-        if patch.width and patch.height:
-            canvas.paste(patch, (left - x, top - y))
-        patch = canvas
-    inner = (box[0] - x, box[1] - y, box[2] - x, box[3] - y)
-    crop = patch.resize(
-        (size, size), Image.Resampling.BILINEAR, box=inner, reducing_gap=REDUCING_GAP
-    )
-    return np.asarray(crop)
+    # Whole blocks are averaged before the padding, which may be much larger than the photo.
+    block = max(1, int((box[2] - box[0]) / size / REDUCING_GAP))
+    if block > 1 and patch.width and patch.height:
+        patch = patch.reduce(block)
+    place = max(0, math.ceil((left - box[0]) / block)), max(0, math.ceil((top - box[1]) / block))
+    x, y = left - place[0] * block, top - place[1] * block
+    inner = ((box[0] - x) / block, (box[1] - y) / block, (box[2] - x) / block, (box[3] - y) / block)
+    canvas = Image.new("RGB", (math.ceil(inner[2]), math.ceil(inner[3])), (OUTSIDE_GREY,) * 3)
+    if patch.width and patch.height:
+        canvas.paste(patch, place)
+    return np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR, box=inner))
 
 
 def shrunk_to(photo: U8Array, longest_px: int) -> U8Array:

@@ -89,13 +89,17 @@ def read_photo(source: PhotoSource, limits: PhotoLimits | None = None) -> Photo:
     if isinstance(source, np.ndarray):
         return _from_array(source, limits)
     if isinstance(source, Image.Image):
-        return _decode(source, limits)
+        return _decode(source, limits, _named(getattr(source, "filename", None)))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _from_bytes(bytes(source), limits)
     if isinstance(source, (str, PathLike)):
         return _from_path(Path(source), limits)
     if hasattr(source, "read"):
-        return _from_bytes(_read_capped(source, limits), limits)
+        try:
+            data = _read_capped(source, limits)
+        except OSError as error:
+            raise PhotoError(f"cannot be read: {_reason(error)}; give a file") from error
+        return _from_bytes(data, limits, _named(getattr(source, "name", None)))
     raise PhotoError(
         f"cannot read a photo from {type(source).__name__}; "
         "give a path, bytes, a binary file, a Pillow image or an RGB array"
@@ -115,6 +119,11 @@ def _from_path(path: Path, limits: PhotoLimits) -> Photo:
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise PhotoError(f"cannot be opened: {_reason(error)}; check its permissions") from error
     return _from_bytes(data, limits, path)
+
+
+def _named(name: object) -> Path | None:
+    """Return the file that an open photo comes from, if it says so."""
+    return Path(name) if isinstance(name, str) and name else None
 
 
 def _missing(path: Path) -> str:

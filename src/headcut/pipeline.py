@@ -5,18 +5,20 @@ photo -> heads -> square crops -> masks -> alpha at photo size -> cut-outs
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from headcut.cutout import CutOut, cut_out
 from headcut.edge import refine_alpha
-from headcut.find import Head, HeadFinder
+from headcut.find import Head, HeadFinder, without_parts
 from headcut.geometry import (
     Box,
     FloatArray,
     U8Array,
     crop_box_for,
     crop_for_model,
+    inside_photo,
     paste_alpha,
     wider_box,
 )
@@ -29,8 +31,19 @@ MOST_WIDENINGS = 2
 """How often a crop grows for a head that runs out of it: to 2.6 times the side at the most."""
 
 
-SeenHead: TypeAlias = tuple[Head, FloatArray, Box]
-"""A head, the mask of its crop, and the square that was cropped."""
+@dataclass(frozen=True, slots=True)
+class SeenHead:
+    """A head after the closer look.
+
+    Attributes:
+        head: where it is, and how sure both looks together are.
+        mask: (size, size) float32 in [0, 1], what the segmenter says of its crop.
+        box: the square that was cropped, in photo pixels.
+    """
+
+    head: Head
+    mask: FloatArray
+    box: Box
 
 
 class Finder(Protocol):
@@ -89,7 +102,7 @@ class HeadCutter:
             PhotoError: the photo is missing, damaged, not a photo, or outside the limits.
         """
         photo = read_photo(source, self.limits)
-        cut_outs = [cut_one(photo, *seen) for seen in self._look(photo.pixels)]
+        cut_outs = [cut_one(photo, seen) for seen in self._look(photo.pixels)]
         return [head for head in cut_outs if head is not None]
 
     def find(self, source: PhotoSource) -> list[Head]:
@@ -99,45 +112,43 @@ class HeadCutter:
             PhotoError: as in `cut`.
         """
         photo = read_photo(source, self.limits)
-        return [head for head, _, _ in self._look(photo.pixels)]
+        return [seen.head for seen in self._look(photo.pixels)]
 
     def _look(self, pixels: U8Array) -> list[SeenHead]:
         """Return the heads that the finder proposes and a closer look confirms."""
-        seen = [self._look_closely(pixels, head) for head in self.finder.find(pixels)]
-        return [s for s in seen if s[0].confidence >= self.finder.threshold]
+        looked = (self._look_closely(pixels, head) for head in self.finder.find(pixels))
+        seen = [s for s in looked if s.head.confidence >= self.finder.threshold]
+        whole = without_parts([s.head for s in seen])
+        return [s for s in seen if s.head in whole]
 
-    def _look_closely(self, pixels: U8Array, head: Head) -> SeenHead:
+    def _look_closely(self, pixels: U8Array, proposed: Head) -> SeenHead:
         """Look at a head's crop, widened while the head runs out of it."""
-        box = crop_box_for(head.box_px)
-        mask = self._mask(pixels, box)
-        confidence = head.confidence * share_of_head(mask, box, head.box_px)
+        shape = (pixels.shape[0], pixels.shape[1])
+        visible = inside_photo(proposed.box_px, shape)
+        box = crop_box_for(proposed.box_px)
+        mask = self._mask(pixels, box, visible)
+        head = Head(proposed.box_px, proposed.confidence * share_of_head(mask, box, visible))
         for _ in range(MOST_WIDENINGS):
-            wider = wider_box(mask, box, (pixels.shape[0], pixels.shape[1]))
-            if wider is None:
+            wider = wider_box(mask, box, shape)
+            if wider is None or head.confidence < self.finder.threshold:
                 break
-            box, mask = wider, self._mask(pixels, wider)
-        mask = without_islands(mask, box, head.box_px)
-        return Head(head.box_px, confidence), mask, box
+            wider_mask = self._mask(pixels, wider, visible)
+            if not wider_mask.any():
+                break
+            box, mask = wider, wider_mask
+        return SeenHead(head, mask, box)
 
-    def _mask(self, pixels: U8Array, box: Box) -> FloatArray:
+    def _mask(self, pixels: U8Array, box: Box, head_box: Box) -> FloatArray:
         crop = crop_for_model(pixels, box, self.segmenter.size)
-        mask: FloatArray = self.segmenter.segment(crop[None])[0]
-        return mask
+        return without_islands(self.segmenter.segment(crop[None])[0], box, head_box)
 
 
-def cut_one(photo: Photo, head: Head, mask: FloatArray, box: Box) -> CutOut | None:
-    """Return the cut-out of one head from the mask of its crop; None if nothing is left of it.
-
-    Args:
-        photo: where the head is.
-        head: where it is, and how sure that is.
-        mask: (size, size) float32 in [0, 1], what the segmenter said of the crop.
-        box: the square that was cropped, in photo pixels.
-    """
-    alpha, covered_px = paste_alpha(mask, box, photo.shape)
+def cut_one(photo: Photo, seen: SeenHead) -> CutOut | None:
+    """Return the cut-out of one head; None if nothing is left of it."""
+    alpha, covered_px = paste_alpha(seen.mask, seen.box, photo.shape)
     left, top, right, bottom = covered_px
     alpha = refine_alpha(photo.pixels[top:bottom, left:right], alpha)
-    return cut_out(photo, alpha, covered_px, head.confidence)
+    return cut_out(photo, alpha, covered_px, seen.head.confidence)
 
 
 def cut(photo: PhotoSource) -> list[CutOut]:

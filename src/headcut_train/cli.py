@@ -14,12 +14,12 @@ from PIL import Image, ImageDraw
 from headcut.errors import HeadcutError, OptionError
 from headcut.find import HeadFinder
 from headcut.geometry import U8Array
-from headcut.model_file import BUNDLED, open_model
+from headcut.model_file import open_model
 from headcut.pipeline import HeadCutter
 from headcut.segment import HeadSegmenter
 from headcut_train.cache import CachedSource
 from headcut_train.evaluate import as_text, contact_sheet, evaluate
-from headcut_train.export import export_onnx
+from headcut_train.export import RESEARCH, export_onnx
 from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
@@ -33,7 +33,7 @@ app = typer.Typer(
 
 Data = Annotated[Path, typer.Option(help="Folder of the data sets.")]
 Cache = Annotated[Path, typer.Option(help="Folder of decoded photos, made on first use.")]
-DATA, CACHE = Path("../shared/data"), Path("runs/cache")
+DATA, CACHE = Path("data"), Path("runs/cache")
 
 LOWEST_CONFIDENCE = 0.05
 """From here on found heads enter the precision-recall curve."""
@@ -81,10 +81,13 @@ def train_command(
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A checkpoint: runs/NAME/last.pt.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="ONNX file to write.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="ONNX file to write.")],
     network: Annotated[str | None, typer.Option(help="Its network, if not in the file.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Also keep weights to go on from.")] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1)] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Probability from which an answer is yes.")
+    ] = 0.5,
+    licence: Annotated[str, typer.Option(help="Of the weights, for the metadata.")] = RESEARCH,
     data: Data = DATA,
     cache: Cache = CACHE,
 ) -> None:
@@ -94,12 +97,11 @@ def export(
         raise OptionError(f"{model}: which network? pass --network {'|'.join(NETWORKS)}")
     trained = NETWORKS[name]()
     load_weights(trained, model)
-    path = out or BUNDLED / f"{name}.onnx"
     crops = _real_pictures(name, data, cache)
-    difference = export_onnx(trained, name, path, threshold=threshold, crops=crops)
+    difference = export_onnx(trained, name, out, threshold=threshold, crops=crops, licence=licence)
     if weights:
         save_weights(trained, weights)
-    typer.echo(f"{path}: {path.stat().st_size} bytes, largest difference {difference:.5f}")
+    typer.echo(f"{out}: {out.stat().st_size} bytes, largest difference {difference:.5f}")
 
 
 @app.command("evaluate")

@@ -19,6 +19,7 @@ from headcut.errors import ModelError, OutputError
 from headcut.geometry import U8Array
 from headcut.model_file import Model
 from headcut_train.networks import INPUT_SIZE
+from headcut_train.scenes import SEEN_BY
 
 OPSET = 17
 """What ONNX Runtime Web runs on all its back ends."""
@@ -29,10 +30,8 @@ LARGEST_DIFFERENCE = 0.02
 Probabilities, and for the finder also cells: 0.02 of a cell is 0.08 pixels of its input.
 """
 
-TRAINED_ON = (
-    "CelebAMask-HQ, LFW parts, Figaro, Clothing Co-Parsing, SCUT-HEAD, person crops, scenes"
-)
-LICENCE = "weights for research use: CelebAMask-HQ and LFW parts are for non-commercial research"
+RESEARCH = "research use only: some of the training photos are for non-commercial research"
+"""Licence of weights trained on the project's own data sets."""
 
 
 class _Exported(nn.Module):
@@ -56,7 +55,13 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 def export_onnx(
-    network: nn.Module, name: str, path: Path, *, threshold: float, crops: U8Array
+    network: nn.Module,
+    name: str,
+    path: Path,
+    *,
+    threshold: float,
+    crops: U8Array,
+    licence: str = RESEARCH,
 ) -> float:
     """Write a network as an ONNX file in half precision; return the largest difference.
 
@@ -66,6 +71,7 @@ def export_onnx(
         path: of the file; replaced whole or not at all.
         threshold: the probability from which an answer counts as yes.
         crops: (N, 256, 256, 3) uint8 real crops to compare on.
+        licence: of the weights, for the metadata.
 
     Raises:
         ModelError: the file differs from the network; nothing was written.
@@ -80,8 +86,8 @@ def export_onnx(
         "version": headcut.__version__,
         "size": str(INPUT_SIZE),
         "threshold": f"{threshold:g}",
-        "trained_on": TRAINED_ON,
-        "licence": LICENCE,
+        "trained_on": ", ".join(SEEN_BY[name]),
+        "licence": licence,
         "weights_sha256": weights_sha256(network),
     }
     helper.set_model_props(model, metadata)

@@ -408,5 +408,12 @@ def centre_maps(
     return target, weight[None], box_weight
 
 
+SEEN_BY = {
+    "finder": sorted({"celebamask", "clothing_coparsing", *FAR_MIX} - {"composed"}),
+    "segmenter": sorted({*NEAR_MIX, *EMPTY_MIX}),
+    "encoder-decoder": sorted({*NEAR_MIX, *EMPTY_MIX}),
+}
+"""The sources of each network's pictures."""
+
 PICTURES = {"finder": far_picture, "segmenter": near_picture, "encoder-decoder": near_picture}
 """What each network is trained on."""

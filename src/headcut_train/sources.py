@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from headcut.geometry import BoolArray, FloatArray, U8Array, connected
+from headcut.photo import load_photo
 
 HEAD, KNOWN, PERSON, SEARCHED, NECK = 1, 2, 4, 8, 16
 
@@ -56,8 +57,7 @@ _NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 def _photo(path: Path) -> U8Array:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    return load_photo(path)
 
 
 def _label(path: Path) -> U8Array:

@@ -105,10 +105,10 @@ def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
             mean.copy_(value)
 
 
-def _fast_precision() -> AbstractContextManager[Any]:
+def _fast_precision(device: torch.device) -> AbstractContextManager[Any]:
     """bfloat16 where the processor multiplies it itself; elsewhere it would be slower."""
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.autocast("cpu", torch.bfloat16, enabled=native)
+    return torch.autocast(device.type, torch.bfloat16, enabled=native or device.type == "cuda")
 
 
 def train(
@@ -165,7 +165,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = _rate(recipe, step)
         image = image.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
-        with _fast_precision():
+        with _fast_precision(device):
             output = trained(image)
         known = (t.to(device) for t in (target, weight, box_weight))
         loss = loss_of(output.float(), *known)
@@ -195,6 +195,7 @@ def train(
             _write_curves(rows, out)
     if world > 1:
         dist.barrier()
+        dist.destroy_process_group()
     return last
 
 
