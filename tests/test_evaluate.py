@@ -219,9 +219,10 @@ def test_table_is_text_and_json(data: Path, cache: Path) -> None:
     table = evaluate(RedCutter(), FixedFinder(), data=data, cache=cache)  # type: ignore[arg-type]
     assert json.loads(json.dumps(table, allow_nan=False)) == table
     lines = as_text(table).splitlines()
-    assert len(lines) == len(table)
-    assert lines[0].startswith("celebamask")
-    assert "iou " in lines[0]
+    assert len(lines) == 2 + len(table)
+    assert "| iou " in lines[0]
+    assert lines[2].startswith("| celebamask ")
+    assert len({line.count("|") for line in lines}) == 1
 
 
 def test_contact_sheet_dims_what_is_no_head() -> None:

@@ -35,7 +35,7 @@ Data = Annotated[Path, typer.Option(help="Folder of the data sets.")]
 Cache = Annotated[Path, typer.Option(help="Folder of decoded photos, made on first use.")]
 DATA, CACHE = Path("data"), Path("runs/cache")
 
-LOWEST_CONFIDENCE = 0.05
+LOWEST_CONFIDENCE = 0.15
 """From here on found heads enter the precision-recall curve."""
 
 

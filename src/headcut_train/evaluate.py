@@ -168,11 +168,15 @@ def _samples(data: Path, cache: Path, name: str, limit: int | None) -> tqdm[Samp
 
 
 def as_text(table: dict[str, dict[str, float]]) -> str:
-    """Return the scores as lines of "set: name value, ...", one a set."""
-    width = max(len(name) for name in table)
+    """Return the scores as a table in Markdown, one row a set and "-" where nothing counts."""
+    columns = list(dict.fromkeys(name for row in table.values() for name in row))
+    lines = [["set", *columns], ["---"] * (1 + len(columns))]
+    for name, row in table.items():
+        lines.append([name, *(f"{row[c]:.4g}" if c in row else "-" for c in columns)])
+    widths = [max(len(line[i]) for line in lines) for i in range(1 + len(columns))]
     return "\n".join(
-        f"{name:{width}}  " + "  ".join(f"{key} {value:.4g}" for key, value in row.items())
-        for name, row in table.items()
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
     )
 
 
