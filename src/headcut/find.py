@@ -24,6 +24,12 @@ OVERLAP_OF_ONE_HEAD = 0.45
 PART_OF_ONE_HEAD = 0.8
 """A box with a larger share of itself inside another is an ear or a mouth taken for a head."""
 
+FAINT = 0.05
+"""Confidence below which a look has no opinion."""
+
+VISIBLE = (0.03, 0.95)
+"""Heights of heads, as shares of a look, that the look has an opinion on."""
+
 TILE_SHARE = 0.5
 """Side of a tile as a share of the photo's longest side."""
 
@@ -43,6 +49,10 @@ class Head:
 
     box_px: Box
     confidence: float
+
+
+Look = tuple[Box, list[Head]]
+"""A square of the photo, and what the finder took for heads in it."""
 
 
 class HeadFinder:
@@ -65,16 +75,16 @@ class HeadFinder:
         """
         seen = shrunk_to(photo, SEEN_PX)
         shape = (seen.shape[0], seen.shape[1])
-        found: list[Head] = []
-        for look in looks_at(shape):
-            centre, box = self.model.run(crop_for_model(seen, look, self.model.size))
-            found += [
-                head
-                for head in heads_in_maps(centre[0], box, look, self.threshold)
-                if not _cut_by_look(head.box_px, look, shape)
-            ]
+        looks: list[Look] = []
+        for box in looks_at(shape):
+            centre, sizes = self.model.run(crop_for_model(seen, box, self.model.size))
+            heads = heads_in_maps(centre[0], sizes, box, FAINT)
+            looks.append((box, [h for h in heads if not _cut_by_look(h.box_px, box, shape)]))
+        sure = [h for _, heads in looks for h in heads if h.confidence >= self.threshold]
+        agreed = [_agreed(head, looks, shape) for head in _distinct(sure)]
+        found = [head for head in agreed if head.confidence >= self.threshold]
         scale = max(photo.shape[:2]) / max(shape)  # the longer side is rounded less
-        ordered = sorted(_distinct(found), key=lambda head: head.box_px[0] + head.box_px[2])
+        ordered = sorted(found, key=lambda head: head.box_px[0] + head.box_px[2])
         return [Head(scaled_box(head.box_px, scale), head.confidence) for head in ordered]
 
 
@@ -141,11 +151,38 @@ def _cut_by_look(box: Box, look: Box, photo_shape: tuple[int, int]) -> bool:
     )
 
 
+def _agreed(head: Head, looks: list[Look], photo_shape: tuple[int, int]) -> Head:
+    """Return the head, its confidence halfway from its surest look to the mean of its looks.
+
+    A texture is taken for a head in one look, a head in all. Measured where 10 % of the scenes
+    without people have a false head: in ordinary photos recall rose from 0.585 to 0.605 and false
+    heads fell from 0.15 to 0.11 a photo.
+    """
+    votes = [
+        max((h.confidence for h in heads if _is_same(h.box_px, head.box_px)), default=0.0)
+        for box, heads in looks
+        if _shows(box, head.box_px, photo_shape)
+    ]
+    if not votes:
+        return head
+    return Head(head.box_px, (head.confidence + sum(votes) / len(votes)) / 2)
+
+
+def _shows(look: Box, box: Box, photo_shape: tuple[int, int]) -> bool:
+    """Whether a look shows a head whole and neither too small nor too large to be found."""
+    share = (box[3] - box[1]) / (look[3] - look[1])
+    return VISIBLE[0] < share < VISIBLE[1] and not _cut_by_look(box, look, photo_shape)
+
+
+def _is_same(a: Box, b: Box) -> bool:
+    return intersection_over_union(a, b) >= OVERLAP_OF_ONE_HEAD
+
+
 def _distinct(heads: list[Head]) -> list[Head]:
     """Return the surest of each group of boxes that are one head."""
     kept: list[Head] = []
     for head in sorted(heads, key=lambda head: -head.confidence):
-        if all(intersection_over_union(head.box_px, k.box_px) < OVERLAP_OF_ONE_HEAD for k in kept):
+        if not any(_is_same(head.box_px, k.box_px) for k in kept):
             kept.append(head)
     return kept
 
