@@ -119,7 +119,8 @@ def test_evaluate_prints_a_table_and_writes_json_and_a_sheet(
     )
     assert table["celebamask"]["photos"] == 1
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].split()[0] == "celebamask"
+    assert printed[0].startswith("| set ")
+    assert printed[2].startswith("| celebamask ")
     with Image.open(sheet) as image:
         assert image.size == (8 * 240, 240)
 
