@@ -26,7 +26,7 @@ GUIDE_EPSILON = 4e-4
 COLOUR_RADIUS_PX = 6
 """How far, on the small copy, pure colours are fetched from for a mixed pixel."""
 
-CLEAR, OPAQUE = 0.06, 0.94
+CLEAR, OPAQUE = 0.2, 0.8
 """Alpha up to `CLEAR` is background and from `OPAQUE` on head, so no residue is left."""
 
 TILE_PX = 256
