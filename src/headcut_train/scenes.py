@@ -408,10 +408,11 @@ def centre_maps(
     return target, weight[None], box_weight
 
 
+_NEAR_SOURCES = sorted({*NEAR_MIX, *EMPTY_MIX})
 SEEN_BY = {
-    "finder": sorted({"celebamask", "clothing_coparsing", *FAR_MIX} - {"composed"}),
-    "segmenter": sorted({*NEAR_MIX, *EMPTY_MIX}),
-    "encoder-decoder": sorted({*NEAR_MIX, *EMPTY_MIX}),
+    "finder": sorted({*FAR_MIX} - {"composed"}),
+    "segmenter": _NEAR_SOURCES,
+    "encoder-decoder": _NEAR_SOURCES,
 }
 """The sources of each network's pictures."""
 

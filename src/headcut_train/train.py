@@ -74,7 +74,6 @@ def _batches(pictures: Pictures, first: int, rank: int, workers: int) -> Iterato
         [(step * pictures.world + rank) * batch + i for i in range(batch)]
         for step in range(first, steps)
     ]
-    # A worker takes the machine's threads from the network if it may use more than one.
     loader = DataLoader(pictures, batch_sampler=indices, num_workers=workers)
     yield from loader
 
