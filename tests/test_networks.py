@@ -73,7 +73,8 @@ def test_output_follows_the_size_of_the_input(name: str, size: int) -> None:
     with torch.inference_mode():
         output = network_of(name)(torch.zeros(2, 3, size, size))
     side = size // FINDER_STRIDE if name == "finder" else size
-    assert output.shape == (2, 5 if name == "finder" else 1, side, side)
+    channels = {"finder": 5, "segmenter": 2}.get(name, 1)
+    assert output.shape == (2, channels, side, side)
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))

@@ -7,6 +7,7 @@ target, pixel by pixel, whatever was turned, flipped, scaled or pasted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from headcut_train import scenes
 from headcut_train.augment import Random, photometric
 from headcut_train.networks import FINDER_STRIDE
 from headcut_train.scenes import Picture, centre_maps, far_picture, near_picture
-from headcut_train.sources import Sample
+from headcut_train.sources import NECK, PERSON, Sample
 
 HEAD_AT = (60.0, 50.0, 120.0, 130.0)
 NO_BOXES = np.zeros((0, 4), np.float32)
@@ -346,3 +347,46 @@ def test_photometric_change_follows_its_seed() -> None:
     make: list[Random] = [np.random.default_rng(5), np.random.default_rng(5)]
     first, second = (photometric(picture, rng) for rng in make)
     np.testing.assert_array_equal(first, second)
+
+
+# ---------------------------------------------------------------- hard negatives
+
+
+def test_mistakes_are_shown_empty_to_the_segmenter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middle of the picture is what was mistaken for a head; it is no head."""
+    monkeypatch.setattr(scenes, "EMPTY_SHARE", 1.0)
+    monkeypatch.setattr(scenes, "MISTAKEN_SHARE", 1.0)
+    sample = scene_sample()
+    sample.photo[:] = 0
+    sample.photo[40:80, 60:100] = 255
+    sample = replace(sample, mistaken=np.array([[60, 40, 100, 80]], np.float32))
+    sources = {name: [sample] for name in scenes.EMPTY_MIX}
+    for seed in range(10):
+        picture = near_picture(sources, np.random.default_rng(seed), SIZE)
+        assert picture.image[SIZE // 2, SIZE // 2].min() == 255
+        assert picture.target.max() == 0
+        assert picture.weight.min() == 1
+
+
+def test_finder_looks_at_its_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = scene_sample()
+    sample.photo[:] = 0
+    sample.photo[10:20, 10:20] = 255
+    mined = replace(sample, mistaken=np.array([[10, 10, 20, 20]], np.float32))
+    shown = [
+        np.mean([p.image.max() == 255 for p in far_pictures(monkeypatch, s, 40)])
+        for s in (sample, mined)
+    ]
+    assert shown[1] > shown[0] + 0.2
+
+
+def test_necks_are_a_mask_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = red_head_sample(HEAD_AT)
+    neck = np.s_[130:150, 80:100]
+    sample.photo[neck] = (0, 0, 255)
+    sample.plane[neck] |= NECK | PERSON
+    for picture in near_pictures(monkeypatch, sample, 20):
+        inside = picture.target[1] > 0.99
+        assert picture.target[0][inside].max(initial=0) < 0.05
+        assert picture.image[..., 2][inside].min(initial=255) > 240
+        assert (picture.weight[0][inside] == scenes.NECK_WEIGHT).all()

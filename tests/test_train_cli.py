@@ -88,12 +88,22 @@ def test_samples_draws_a_sheet(network: str, place: Place, tmp_path: Path) -> No
         assert len(np.unique(np.asarray(image))) > 50
 
 
+def test_mine_keeps_mistakes_for_training(models: dict[str, Path], place: Place) -> None:
+    """A finder that learned nothing takes much for heads, where there is none."""
+    assert run("mine", "--finder", models["finder"], *place.folders) == 0
+    kept = json.loads((place.root / "cache" / "scenes-train.json").read_text())
+    assert all("mistaken" in row for row in kept)
+    assert (
+        run("samples", place.recipe("finder"), "--sheet", place.root / "s.png", *place.folders) == 0
+    )
+
+
 def test_train_then_export_gives_models_that_run(models: dict[str, Path]) -> None:
     picture = np.zeros((256, 256, 3), np.uint8)
     finder, segmenter = Model(models["finder"]), Model(models["segmenter"])
     assert finder.threshold == segmenter.threshold == 0.4
     assert [output.shape for output in finder.run(picture)] == [(1, 64, 64), (4, 64, 64)]
-    assert [output.shape for output in segmenter.run(picture)] == [(1, 256, 256)]
+    assert [output.shape for output in segmenter.run(picture)] == [(1, 256, 256), (1, 256, 256)]
 
 
 def test_kept_weights_are_exported_when_their_network_is_named(

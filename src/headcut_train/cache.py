@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from headcut.errors import OptionError
+from headcut.geometry import FloatArray
 from headcut_train.sources import READERS, Sample
 
 
@@ -28,7 +29,7 @@ class CachedSource(Sequence[Sample]):
     """
 
     def __init__(self, data: Path, cache: Path, source: str, split: str):
-        index = cache / f"{source}-{split}.json"
+        self._index = index = cache / f"{source}-{split}.json"
         pixels = cache / f"{source}-{split}.bin"
         if not index.exists():
             cache.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,14 @@ class CachedSource(Sequence[Sample]):
             boxes=np.array(row["boxes"], np.float32).reshape(-1, 4),
             ignored=np.array(row["ignored"], np.float32).reshape(-1, 4),
             masked=row["masked"],
+            mistaken=np.array(row.get("mistaken", []), np.float32).reshape(-1, 4),
         )
+
+    def remember_mistakes(self, mistaken: Sequence[FloatArray]) -> None:
+        """Keep, for each sample, the boxes that a finder took for heads by mistake."""
+        for row, boxes in zip(self._rows, mistaken, strict=True):
+            row["mistaken"] = boxes.tolist()
+        _write_index(self._index, self._rows)
 
 
 def _write(data: Path, source: str, split: str, pixels: Path, index: Path) -> None:
@@ -77,6 +85,10 @@ def _write(data: Path, source: str, split: str, pixels: Path, index: Path) -> No
             out.write(sample.photo.tobytes())
             out.write(sample.plane.tobytes())
     part.replace(pixels)
-    whole = index.with_suffix(f".part{os.getpid()}")
-    whole.write_text(json.dumps(rows))
-    whole.replace(index)
+    _write_index(index, rows)
+
+
+def _write_index(index: Path, rows: list[dict[str, Any]]) -> None:
+    part = index.with_suffix(f".part{os.getpid()}")
+    part.write_text(json.dumps(rows))
+    part.replace(index)

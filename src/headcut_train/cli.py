@@ -1,4 +1,4 @@
-"""`headcut-train`: samples, train, evaluate, export."""
+"""`headcut-train`: samples, mine, train, export, evaluate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import typer
 from PIL import Image, ImageDraw
+from tqdm import tqdm
 
 from headcut.errors import HeadcutError, OptionError
 from headcut.find import HeadFinder
@@ -20,6 +21,7 @@ from headcut.segment import HeadSegmenter
 from headcut_train.cache import CachedSource
 from headcut_train.evaluate import as_text, contact_sheet, evaluate
 from headcut_train.export import RESEARCH, export_onnx
+from headcut_train.mistakes import MINED_SOURCES, mistakes
 from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
@@ -57,6 +59,21 @@ def samples(
     rows = [np.concatenate(tiles[i : i + 8], axis=1) for i in range(0, 40, 8)]
     Image.fromarray(np.concatenate(rows)).save(sheet)
     typer.echo(sheet)
+
+
+@app.command()
+def mine(
+    finder: Annotated[str, typer.Option(help="Finder: a bundled name or a file.")] = "finder",
+    data: Data = DATA,
+    cache: Cache = CACHE,
+) -> None:
+    """Keep what a finder takes for heads by mistake, for `train` to show to both networks."""
+    doubtful = HeadFinder(open_model(finder), LOWEST_CONFIDENCE / 2)
+    for name, source in open_sources(_folder(data), cache).items():
+        if name in MINED_SOURCES:
+            found = [mistakes(doubtful, sample) for sample in tqdm(source, desc=name, disable=None)]
+            source.remember_mistakes(found)
+            typer.echo(f"{name}: {sum(map(len, found))} mistakes in {len(found)} photos")
 
 
 @app.command("train")
@@ -149,15 +166,17 @@ def _real_pictures(network: str, data: Path, cache: Path, count: int = 20) -> U8
 
 
 def _drawn(picture: Picture) -> U8Array:
-    """Return a picture with its target red, its unknown pixels dark and its boxes green."""
-    finder = len(picture.target) > 1
+    """Return a picture with its heads red, necks blue, unknown pixels dark and boxes green."""
+    finder = picture.box_weight.size > 1
     target, weight = picture.target[0], picture.weight[0]
     if finder:
         target, weight = (
             m.repeat(FINDER_STRIDE, 0).repeat(FINDER_STRIDE, 1) for m in (target, weight)
         )
-    shown = picture.image * (0.35 + 0.65 * weight[..., None])
+    shown = picture.image * (0.35 + 0.65 * (weight[..., None] > 0))
     shown[..., 0] += (255 - shown[..., 0]) * 0.5 * target
+    if not finder:
+        shown[..., 2] += (255 - shown[..., 2]) * 0.5 * picture.target[1]
     image = Image.fromarray(shown.astype(np.uint8))
     if finder:
         draw = ImageDraw.Draw(image)

@@ -8,15 +8,23 @@ from torch import Tensor
 
 
 def mask_loss(logits: Tensor, target: Tensor, weight: Tensor, _: Tensor) -> Tensor:
-    """Return binary cross-entropy plus Dice loss of (N, 1, S, S) logits over the known pixels."""
-    bce = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum")
-    bce = bce / weight.sum().clamp(min=1)
+    """Return binary cross-entropy plus Dice loss of masks, summed over C, over the known pixels.
+
+    Args:
+        logits: (N, C, S, S), one mask a channel.
+        target: (N, C', S, S) in [0, 1]; masks that the network does not give are left out.
+        weight: (N, 1, S, S), how much a pixel counts, 0 where nobody knows.
+    """
+    target = target[:, : logits.shape[1]]
+    weight = weight.expand_as(target)
+    bce = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="none")
+    bce = bce.sum((0, 2, 3)) / weight.sum((0, 2, 3)).clamp(min=1)
     share = torch.sigmoid(logits) * weight
     wanted = target * weight
-    overlap = (share * wanted).sum((1, 2, 3))
-    total = share.sum((1, 2, 3)) + wanted.sum((1, 2, 3))
+    overlap = (share * wanted).sum((2, 3))
+    total = share.sum((2, 3)) + wanted.sum((2, 3))
     dice = 1 - (2 * overlap + 1) / (total + 1)
-    return bce + dice.mean()
+    return (bce + dice.mean(0)).sum()
 
 
 def centre_loss(maps: Tensor, target: Tensor, weight: Tensor, box_weight: Tensor) -> Tensor:

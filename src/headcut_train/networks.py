@@ -91,21 +91,22 @@ class Trunk(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Crop -> head logits: (N, 1, 256, 256). Four a half-size pixel, shuffled to full size."""
+    """Crop -> logits of head and of neck: (N, 2, 256, 256), shuffled from half size to full."""
 
-    output_names = ("mask",)
+    output_names = ("mask", "neck")
 
     def __init__(self) -> None:
         super().__init__()
         self.trunk = Trunk(stride=2)
-        self.head = nn.Conv2d(self.trunk.out_channels, 4, 3, padding=1)
+        self.head = nn.Conv2d(self.trunk.out_channels, 2 * 4, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
         return F.pixel_shuffle(self.head(self.trunk(image)), 2)
 
     def exported(self, image: Tensor) -> tuple[Tensor, ...]:
-        """What the model file gives: (probability of head,)."""
-        return (torch.sigmoid(self(image)),)
+        """What the model file gives: (probability of head, probability of neck)."""
+        chance = torch.sigmoid(self(image))
+        return chance[:, :1], chance[:, 1:]
 
 
 class Finder(nn.Module):

@@ -23,7 +23,7 @@ from headcut.geometry import (
 )
 from headcut_train.augment import Random, photometric
 from headcut_train.networks import FINDER_STRIDE
-from headcut_train.sources import HEAD, KNOWN, PERSON, SEARCHED, Sample
+from headcut_train.sources import HEAD, KNOWN, NECK, PERSON, SEARCHED, Sample
 
 Sources = Mapping[str, Sequence[Sample]]
 
@@ -37,9 +37,10 @@ class Picture:
 
     Attributes:
         image: (S, S, 3) uint8.
-        target: segmenter: (1, S, S) float32, share of head. Finder: (5, s, s) float32, s = S / 4:
-            the heat of head centres, and the box as in `networks.Finder`.
-        weight: like the target's first channel: 1 where it counts, 0 where unknown.
+        target: segmenter: (2, S, S) float32, shares of head and of its neck. Finder: (5, s, s)
+            float32, s = S / 4: the heat of head centres, and the box as in `networks.Finder`.
+        weight: like the target's first channel, with a channel of its own: how much a pixel
+            counts, 0 where unknown.
         box_weight: finder: (s, s), 1 where the box counts; segmenter: all zero, (1, 1).
     """
 
@@ -51,6 +52,11 @@ class Picture:
 
 def _pick(samples: Sequence[Sample], rng: Random) -> Sample:
     return samples[int(rng.integers(len(samples)))]
+
+
+def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
+    box: FloatArray = boxes[int(rng.integers(len(boxes)))]
+    return box
 
 
 # ---------------------------------------------------------------- near: one head fills the crop
@@ -66,8 +72,14 @@ NEAR_MIX = {
 """Share of each source in near pictures."""
 
 
+NECK_WEIGHT = 2.0
+"""How much a neck's pixel counts: few they are, and a sliver of neck shows."""
+
 EMPTY_SHARE = 0.15
 """Share of near pictures with no head in the middle: what the finder takes for one by mistake."""
+
+MISTAKEN_SHARE = 0.75
+"""Of the empty pictures of a photo with `Sample.mistaken`: how many show one of those."""
 
 EMPTY_MIX = {
     "scenes": 0.4,
@@ -85,7 +97,7 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
     names = list(NEAR_MIX)
     sample = _pick(sources[str(rng.choice(names, p=list(NEAR_MIX.values())))], rng)
     target = int(rng.integers(len(sample.boxes))) if len(sample.boxes) else None
-    labels = _mask_labels(sample) if sample.masked else _box_labels(sample, target)
+    labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
     look = _near_look(sample, target, rng)
     angle = float(np.clip(rng.normal(0, 14), -30, 30)) if rng.random() < 0.6 else 0.0
     image, channels = _rendered(sample.photo, labels, look, size, angle)
@@ -96,10 +108,12 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
             image, channels = _beside_another(image, channels, sources, rng)
     if rng.random() < 0.5:
         image, channels = image[:, ::-1], channels[:, ::-1]
+    head, known, _, *neck = channels.transpose(2, 0, 1)
+    neck = neck[0] if neck else np.zeros_like(head)
     return Picture(
         image=photometric(image, rng),
-        target=channels[None, ..., 0].astype(np.float32) / 255,
-        weight=(channels[None, ..., 1] > SURE).astype(np.float32),
+        target=np.stack([head, neck]).astype(np.float32) / 255,
+        weight=np.where(neck > SURE, np.float32(NECK_WEIGHT), np.float32(known > SURE))[None],
         box_weight=np.zeros((1, 1), np.float32),
     )
 
@@ -113,7 +127,7 @@ def _empty_picture(sources: Sources, rng: Random, size: int) -> Picture:
     image = crop_for_model(sample.photo, look, size)
     return Picture(
         image=photometric(image[:, ::-1] if rng.random() < 0.5 else image, rng),
-        target=np.zeros((1, size, size), np.float32),
+        target=np.zeros((2, size, size), np.float32),
         weight=np.ones((1, size, size), np.float32),
         box_weight=np.zeros((1, 1), np.float32),
     )
@@ -121,6 +135,8 @@ def _empty_picture(sources: Sources, rng: Random, size: int) -> Picture:
 
 def _empty_look(sample: Sample, rng: Random) -> Box | None:
     """Return a square with no head around its middle; None if a few tries find none."""
+    if len(sample.mistaken) and rng.random() < MISTAKEN_SHARE:
+        return _loosely(crop_box_for(tuple(_pick_box(sample.mistaken, rng))), rng)
     height, width = sample.plane.shape
     left, top, right, bottom = sample.boxes.T
     for _ in range(20):
@@ -133,13 +149,19 @@ def _empty_look(sample: Sample, rng: Random) -> Box | None:
     return None
 
 
-_BIT_TABLES = [[255 * ((bits & bit) > 0) for bits in range(256)] for bit in (HEAD, KNOWN, PERSON)]
+_BIT_TABLES = {
+    bit: [255 * ((bits & bit) > 0) for bits in range(256)] for bit in (HEAD, KNOWN, PERSON, NECK)
+}
 
 
-def _mask_labels(sample: Sample) -> U8Array:
-    """Return (H, W, 3) uint8: head, known, person, each 0 or 255."""
+def _mask_labels(sample: Sample) -> tuple[U8Array, ...]:
+    """Return (H, W, 3) uint8: head, known, person, each 0 or 255; and the neck's, if labelled."""
     plane = Image.fromarray(sample.plane)
-    return np.asarray(Image.merge("RGB", [plane.point(table) for table in _BIT_TABLES]))
+    bands = {bit: plane.point(table) for bit, table in _BIT_TABLES.items()}
+    labels = np.asarray(Image.merge("RGB", [bands[HEAD], bands[KNOWN], bands[PERSON]]))
+    if bands[NECK].getbbox() is None:
+        return (labels,)
+    return labels, np.asarray(Image.merge("RGB", [bands[NECK]] * 3))
 
 
 def _box_labels(sample: Sample, target: int | None) -> U8Array:
@@ -169,41 +191,51 @@ def _box_labels(sample: Sample, target: int | None) -> U8Array:
 
 def _near_look(sample: Sample, target: int | None, rng: Random) -> Box:
     """Frame the head as the runtime does, from its box or from its mask, but less exactly."""
-    if target is None or (sample.masked and rng.random() < 0.5):
-        rows = np.flatnonzero((sample.plane & HEAD).any(1))
-        columns = np.flatnonzero((sample.plane & HEAD).any(0))
-        exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-        side = max(exact[2] - exact[0], exact[3] - exact[1]) * rng.uniform(1.0, 1.6)
-    else:
-        exact = crop_box_for(tuple(sample.boxes[target]))
-        side = (exact[2] - exact[0]) * np.exp(rng.uniform(-0.4, 0.25))
-    x, y = (exact[0] + exact[2]) / 2, (exact[1] + exact[3]) / 2
+    if target is not None and not (sample.masked and rng.random() < 0.5):
+        return _loosely(crop_box_for(tuple(sample.boxes[target])), rng)
+    rows = np.flatnonzero((sample.plane & HEAD).any(1))
+    columns = np.flatnonzero((sample.plane & HEAD).any(0))
+    exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    longest = max(exact[2] - exact[0], exact[3] - exact[1])
+    return _shifted(exact, float(longest * rng.uniform(1.0, 1.6)), rng)
+
+
+def _loosely(crop: Box, rng: Random) -> Box:
+    """Return a crop of other side and place: found boxes are not exact."""
+    return _shifted(crop, (crop[2] - crop[0]) * float(np.exp(rng.uniform(-0.4, 0.25))), rng)
+
+
+def _shifted(box: Box, side: float, rng: Random) -> Box:
     shift_x, shift_y = rng.uniform(-0.1, 0.1, 2) * side
-    return centred_square(x + shift_x, y + shift_y, side)
+    return centred_square((box[0] + box[2]) / 2 + shift_x, (box[1] + box[3]) / 2 + shift_y, side)
 
 
 def _rendered(
-    photo: U8Array, labels: U8Array, look: Box, size: int, angle: float
+    photo: U8Array, labels: tuple[U8Array, ...], look: Box, size: int, angle: float
 ) -> tuple[U8Array, U8Array]:
-    """Return a look at the photo and at its labels, turned by `angle` degrees around its middle."""
+    """Return a look at the photo and at its labels, turned by `angle` degrees around its middle.
+
+    The labels come as one array, channels of the first picture first.
+    """
     if angle == 0:
-        return crop_for_model(photo, look, size), crop_for_model(labels, look, size)
+        image, *channels = (crop_for_model(plane, look, size) for plane in (photo, *labels))
+        return image, np.concatenate(channels, axis=-1)
     reach = abs(np.cos(np.radians(angle))) + abs(np.sin(np.radians(angle)))
     wide = int(np.ceil(size * reach / 2)) * 2
     side = (look[2] - look[0]) * wide / size
     box = centred_square((look[0] + look[2]) / 2, (look[1] + look[3]) / 2, side)
     edge = (wide - size) // 2
     turned = []
-    for plane in (photo, labels):
+    for plane in (photo, *labels):
         image = Image.fromarray(crop_for_model(plane, box, wide))
         image = image.rotate(angle, Image.Resampling.BILINEAR)
         turned.append(np.asarray(image.crop((edge, edge, edge + size, edge + size))))
-    return turned[0], turned[1]
+    return turned[0], np.concatenate(turned[1:], axis=-1)
 
 
 def _person_alpha(channels: U8Array) -> FloatArray:
     """Return (S, S, 1) in [0, 1]: how much of a pixel is the person; nothing outside its photo."""
-    return (channels[..., 2:] * (channels[..., 1:2] > SURE)).astype(np.float32) / 255
+    return (channels[..., 2:3] * (channels[..., 1:2] > SURE)).astype(np.float32) / 255
 
 
 def _blend(front: U8Array, back: U8Array, alpha: FloatArray) -> U8Array:
@@ -242,23 +274,22 @@ def _beside_another(
     in_front = rng.random() < 0.3
     if not in_front:
         alpha = alpha * (1 - _person_alpha(channels)) * (channels[..., 1:2] > SURE)
-    channels = channels.copy()
-    channels[..., 0] = channels[..., 0] * (1 - alpha[..., 0])
-    channels[..., 2] = channels[..., 2] * (1 - alpha[..., 0])
-    channels[..., 1] = np.maximum(channels[..., 1], (alpha[..., 0] > 0.5) * np.uint8(255))
+    known = np.maximum(channels[..., 1], (alpha[..., 0] > 0.5) * np.uint8(255))
+    channels = (channels * (1 - alpha)).astype(np.uint8)
+    channels[..., 1] = known
     return _blend(other_image, image, alpha), channels
 
 
 # ---------------------------------------------------------------- far: where are the heads?
 
 FAR_MIX = {
-    "scut_heads": 0.42,
-    "person_crops": 0.14,
+    "scut_heads": 0.36,
+    "person_crops": 0.2,
     "clothing_coparsing": 0.07,
     "celebamask": 0.05,
     "lfw_parts": 0.05,
-    "scenes": 0.13,
-    "composed": 0.14,
+    "scenes": 0.15,
+    "composed": 0.12,
 }
 """Share of each source in far pictures; "composed" sets one to five people into a scene."""
 
@@ -303,8 +334,11 @@ def _far_look(sample: Sample, rng: Random) -> Box:
         x, y = (whole[0] + whole[2]) / 2, (whole[1] + whole[3]) / 2
         shift_x, shift_y = rng.uniform(-0.06, 0.06, 2) * side
         return centred_square(x + shift_x, y + shift_y, side)
-    if len(sample.boxes):
-        left, top, right, bottom = sample.boxes[int(rng.integers(len(sample.boxes)))]
+    subjects = sample.boxes
+    if len(sample.mistaken) and (not len(subjects) or rng.random() < 0.25):
+        subjects = sample.mistaken
+    if len(subjects):
+        left, top, right, bottom = _pick_box(subjects, rng)
         share = np.exp(rng.uniform(np.log(0.04), np.log(0.6)))
         side = float(np.clip((bottom - top) / share, 56, 1.4 * longest))
         x, y = (left + right) / 2, (top + bottom) / 2

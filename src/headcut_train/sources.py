@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,9 @@ ASPECT = 0.85
 """Width by height of a head's box where only its height is labelled (median in SCUT-HEAD: 0.88)."""
 
 
+NO_BOXES = np.zeros((0, 4), np.float32)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """A photo with what is known of its heads.
@@ -41,6 +44,7 @@ class Sample:
         boxes: (N, 4) float32, left, top, right, bottom in pixels; N may be 0.
         ignored: (M, 4) float32 boxes of doubtful heads, neither right nor wrong to find.
         masked: the plane's `HEAD` bit follows a drawn mask; otherwise only boxes are known.
+        mistaken: (K, 4) float32 boxes that a finder took for heads by mistake; see `mistakes`.
     """
 
     name: str
@@ -49,11 +53,10 @@ class Sample:
     boxes: FloatArray
     ignored: FloatArray
     masked: bool
+    mistaken: FloatArray = field(default_factory=lambda: NO_BOXES)
 
 
 Reader = Callable[[Path, str], Iterator[Sample]]
-
-_NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 def _photo(path: Path) -> U8Array:
@@ -119,7 +122,7 @@ def celebamask(root: Path, split: str) -> Iterator[Sample]:
             photo=photo,
             plane=plane.astype(np.uint8),
             boxes=_skull_box(head, chin),
-            ignored=_NO_BOXES,
+            ignored=NO_BOXES,
             masked=True,
         )
 
@@ -149,7 +152,7 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
             photo=photo,
             plane=plane.astype(np.uint8),
             boxes=boxes,
-            ignored=_NO_BOXES,
+            ignored=NO_BOXES,
             masked=True,
         )
 
@@ -166,8 +169,8 @@ def figaro_hair(root: Path, split: str) -> Iterator[Sample]:
             name=f"figaro_hair/train/{path.stem}",
             photo=photo,
             plane=(hair * (HEAD | KNOWN)).astype(np.uint8),
-            boxes=_NO_BOXES,
-            ignored=_NO_BOXES,
+            boxes=NO_BOXES,
+            ignored=NO_BOXES,
             masked=True,
         )
 
@@ -204,7 +207,7 @@ def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
             photo=photo,
             plane=plane.astype(np.uint8),
             boxes=boxes,
-            ignored=_NO_BOXES,
+            ignored=NO_BOXES,
             masked=True,
         )
 
@@ -267,8 +270,8 @@ def scenes(root: Path, split: str) -> Iterator[Sample]:
             name=f"scenes/{split}/{path.stem}",
             photo=photo,
             plane=np.full(photo.shape[:2], KNOWN | SEARCHED, np.uint8),
-            boxes=_NO_BOXES,
-            ignored=_NO_BOXES,
+            boxes=NO_BOXES,
+            ignored=NO_BOXES,
             masked=True,
         )
 

@@ -44,7 +44,7 @@ TRAIN_SOURCES = (
 )
 
 
-def open_sources(data: Path, cache: Path, split: str = "train") -> Sources:
+def open_sources(data: Path, cache: Path, split: str = "train") -> dict[str, CachedSource]:
     """Return every source that training draws from, decoded into `cache` on first use."""
     return {name: CachedSource(data, cache, name, split) for name in TRAIN_SOURCES}
 

@@ -1,0 +1,44 @@
+"""Hard negatives: what a finder takes for heads in the training photos, though there is none.
+
+Random places without a head are landscapes and walls; wheels, hands and round signs are rare
+among them, yet they are what the networks must learn to refuse.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headcut.find import HeadFinder, intersection_over_union
+from headcut.geometry import FloatArray
+from headcut_train.sources import NO_BOXES, SEARCHED, Sample
+
+MINED_SOURCES = ("scenes", "clothing_coparsing", "scut_heads", "person_crops")
+"""Sources whose photos show more than a head."""
+
+MOST_A_PHOTO = 12
+"""The surest mistakes of a photo that are kept."""
+
+
+def mistakes(finder: HeadFinder, sample: Sample) -> FloatArray:
+    """Return (K, 4) float32 boxes that the finder takes for heads, where surely none is.
+
+    Args:
+        finder: with a threshold low enough to give its doubtful heads too.
+        sample: a photo of a training set.
+    """
+    heads = sorted(finder.find(np.array(sample.photo)), key=lambda head: -head.confidence)
+    wrong = [head.box_px for head in heads if _surely_wrong(head.box_px, sample)]
+    return np.array(wrong[:MOST_A_PHOTO], np.float32).reshape(-1, 4) if wrong else NO_BOXES
+
+
+def _surely_wrong(box: tuple[float, float, float, float], sample: Sample) -> bool:
+    """Whether a box lies where heads were searched, and apart from every labelled one."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    height, width = sample.plane.shape
+    if not (0 <= x < width and 0 <= y < height and sample.plane[int(y), int(x)] & SEARCHED):
+        return False
+    labelled = [tuple(b) for b in np.concatenate([sample.boxes, sample.ignored])]
+    return not any(
+        intersection_over_union(box, b) > 0.1 or (b[0] < x < b[2] and b[1] < y < b[3])
+        for b in labelled
+    )
