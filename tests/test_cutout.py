@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from PIL import Image
 from headcut.cutout import CutOut, choose_heads, cut_out, merge
 from headcut.errors import HeadChoiceError, OptionError, OutputError
 from headcut.geometry import IntBox
-from headcut.options import SaveOptions
+from headcut.options import Point, SaveOptions
 from headcut.photo import Photo
 
 HEIGHT, WIDTH = 40, 60
+MASK, ALPHA = SaveOptions(output="mask"), SaveOptions(output="alpha")
 
 
 def noise_photo(**more: object) -> Photo:
@@ -85,18 +87,47 @@ def test_thirty_heads_cost_little_more_than_the_photo() -> None:
 def test_mask_is_binary_and_alpha_is_soft() -> None:
     photo = noise_photo()
     soft = head_at((10, 5, 20, 25), photo, alpha=0.4)
-    assert np.unique(np.asarray(soft.render("mask"))).tolist() == [0]
-    assert np.unique(np.asarray(soft.render("alpha"))).tolist() == [0, 102]
-    assert soft.render("mask").mode == soft.render("alpha").mode == "L"
+    assert np.unique(np.asarray(soft.render(MASK))).tolist() == [0]
+    assert np.unique(np.asarray(soft.render(ALPHA))).tolist() == [0, 102]
+    assert soft.render(MASK).mode == soft.render(ALPHA).mode == "L"
     firm = head_at((10, 5, 20, 25), photo, alpha=0.5)
-    assert np.unique(np.asarray(firm.render("mask"))).tolist() == [0, 255]
+    assert np.unique(np.asarray(firm.render(MASK))).tolist() == [0, 255]
 
 
 @pytest.mark.parametrize("output", ["cutout", "mask", "alpha"])
 def test_crop_is_the_part_of_the_picture_in_the_box(output: str) -> None:
     head = head_at((10, 5, 20, 25), noise_photo(), alpha=0.8)
-    whole = head.render(output).crop(head.box_px)  # type: ignore[arg-type]
-    assert head.render(output, crop=True).tobytes() == whole.tobytes()  # type: ignore[arg-type]
+    whole = head.render(SaveOptions(output=output)).crop(head.box_px)  # type: ignore[arg-type]
+    cropped = head.render(SaveOptions(output=output, crop=True))  # type: ignore[arg-type]
+    assert cropped.tobytes() == whole.tobytes()
+
+
+def test_head_is_chosen_by_a_point() -> None:
+    """Where boxes overlap, the head that shows there is meant."""
+    photo = noise_photo()
+    patch = np.ones((20, 20), np.float32)
+    patch[:10, :10] = 0.2
+    large = cut_out(photo, patch, (10, 10, 30, 30), 0.9)
+    small = head_at((8, 8, 16, 16), photo)
+    assert large is not None
+    for x, y, wanted in ((12, 12, small), (17, 17, large), (29.9, 10, large), (8, 8, small)):
+        assert choose_heads([large, small], Point(x, y)) == [[wanted]]
+    with pytest.raises(HeadChoiceError, match="no head at 30,20"):
+        choose_heads([large, small], Point(30, 20))
+
+
+@pytest.mark.parametrize("format", ["png", "webp"])
+def test_file_is_made_small_enough(format: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    head = head_at((0, 0, 300, 300), Photo(pixels))
+    free = len(head.encode(SaveOptions(format=format)))  # type: ignore[arg-type]
+    bound = SaveOptions(format=format, max_bytes=int(0.7 * free))  # type: ignore[arg-type]
+    data = head.encode(bound)
+    assert len(data) <= 0.7 * free
+    with Image.open(io.BytesIO(data)) as saved:
+        assert saved.size == (300, 300)
+    with pytest.raises(OutputError, match="choose a smaller --square"):
+        head.encode(replace(bound, max_bytes=100))
 
 
 def test_merged_heads_are_as_opaque_as_the_most_opaque() -> None:
@@ -109,7 +140,7 @@ def test_merged_heads_are_as_opaque_as_the_most_opaque() -> None:
     assert (both.alpha == np.maximum(left.alpha, right.alpha)).all()
     assert merge([left]) is left
     rgba = np.asarray(both.image)
-    assert (rgba[..., 3] == np.asarray(both.render("alpha"))).all()
+    assert (rgba[..., 3] == np.asarray(both.render(ALPHA))).all()
     for head in (left, right):
         own = np.asarray(head.image)
         alone = (own[..., 3] > 0) & (own[..., 3] == rgba[..., 3])
@@ -142,9 +173,10 @@ def test_saved_picture_is_the_image(suffix: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("output", ["mask", "alpha"])
 def test_masks_are_exact_in_webp_too(output: str, tmp_path: Path) -> None:
     head = head_at((10, 5, 20, 25), noise_photo(), alpha=0.6)
-    head.save(tmp_path / "m.webp", output=output)  # type: ignore[arg-type]
+    options = SaveOptions(output=output)  # type: ignore[arg-type]
+    head.save(tmp_path / "m.webp", options)
     with Image.open(tmp_path / "m.webp") as saved:
-        assert saved.convert("L").tobytes() == head.render(output).tobytes()  # type: ignore[arg-type]
+        assert saved.convert("L").tobytes() == head.render(options).tobytes()
 
 
 def test_outputs_hold_no_metadata(tmp_path: Path) -> None:

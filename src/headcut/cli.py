@@ -14,7 +14,18 @@ import typer
 
 from headcut import __version__
 from headcut.errors import HeadcutError, OptionError, PhotoError
-from headcut.options import Format, Heads, Output, PhotoLimits, SaveOptions, parse_heads
+from headcut.options import (
+    PRESETS,
+    Format,
+    Heads,
+    PhotoLimits,
+    SaveOptions,
+    parse_heads,
+    parse_outline,
+    parse_point,
+    require_known,
+    save_options,
+)
 
 if TYPE_CHECKING:  # NumPy and Pillow are imported when there is something to cut
     from headcut.cutout import CutOut
@@ -71,23 +82,62 @@ def cut(
         ),
     ] = None,
     output: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="cutout|mask|alpha",
-            help="Transparent picture, black-and-white mask, or soft grey mask.",
+            help="Transparent picture (default), black-and-white mask, or soft grey mask.",
+            show_default=False,
         ),
-    ] = "cutout",
+    ] = None,
     heads: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="all|largest|each|N",
-            help="All heads in one picture, the largest, one file for each (-1, -2... from the "
-            "left), or the N-th from the left.",
+            help="All heads in one picture (default), the largest, one file for each (-1, -2... "
+            "from the left), or the N-th from the left.",
+            show_default=False,
         ),
-    ] = "all",
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y", help="Only the head at this point of the photo, in pixels."),
+    ] = None,
     crop: Annotated[
         bool, typer.Option("--crop", help="Keep only the tight box of the head.")
     ] = False,
+    square: Annotated[
+        int | None,
+        typer.Option(metavar="PX", help="A square picture of that side, the head in its middle."),
+    ] = None,
+    circle: Annotated[
+        bool, typer.Option("--circle", help="A square picture, clear outside its circle.")
+    ] = False,
+    padding: Annotated[
+        float | None,
+        typer.Option(metavar="PCT", help="Room around the head, in percent of its longer side."),
+    ] = None,
+    outline: Annotated[
+        str | None,
+        typer.Option(metavar="PX[,COLOUR]", help="A line around the head, white by default."),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLOUR|PICTURE|blur",
+            help="What is behind the head: a colour (white, #ff8800), a picture's file, or blur: "
+            "the photo, out of focus.",
+        ),
+    ] = None,
+    feather: Annotated[
+        float | None,
+        typer.Option(metavar="PX", help="Fade the head out over that many pixels at its edge."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(PRESETS), help="Ready for a use; other options change it further."
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -127,14 +177,36 @@ def cut(
     from headcut.plan import make_plan
 
     try:
+        if preset:
+            require_known("preset", preset, list(PRESETS))
+            format = format or PRESETS[preset].get("format")
         plan = make_plan(photos, out, cast("Format | None", format))
-        save = SaveOptions(output=cast("Output", output), format=plan.format, crop=crop)
-        request = _Request(plan, parse_heads(heads), save, json_sidecar)
+        choices = {
+            "output": output,
+            "format": plan.format,
+            "crop": crop or None,
+            "square": square,
+            "circle": circle or None,
+            "padding": padding,
+            "outline": parse_outline(outline) if outline else None,
+            "background": background,
+            "feather": feather,
+        }
+        save = save_options(preset, {k: v for k, v in choices.items() if v is not None})
+        request = _Request(plan, _which_heads(heads, at), save, json_sidecar)
         limits = PhotoLimits(max_megapixels=max_megapixels)
     except OptionError as error:
         _say(f"headcut: {error}")
         raise typer.Exit(WRONG_USAGE) from None
     raise typer.Exit(_run(request, limits))
+
+
+def _which_heads(heads: str | None, at: str | None) -> Heads:
+    if at is None:
+        return parse_heads(heads or "all")
+    if heads is not None:
+        raise OptionError("--heads and --at both choose; leave one of them out")
+    return parse_point(at)
 
 
 @doctor_app.command()
@@ -230,7 +302,7 @@ def _write_pictures(
         path = numbered(output, number) if request.heads == "each" else output
         picture = merge(heads)
         _write(path, picture.encode(request.save), request.plan)
-        written.append(Picture(path, heads, picture.box_px[:2] if request.save.crop else (0, 0)))
+        written.append(Picture(path, heads, picture.frame(request.save)))
     if request.sidecar:
         name = job.photo.name if job.photo else job.name
         _write(sidecar_path(output), sidecar(name, written), request.plan)

@@ -7,18 +7,20 @@ thirty heads in a 12 megapixel photo cost little more than the photo.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from headcut.edge import clean_colours
 from headcut.errors import HeadChoiceError, OutputError
+from headcut.finish import Frame, finished, frame_of
 from headcut.geometry import FloatArray, IntBox, U8Array
-from headcut.options import Heads, Output, SaveOptions, format_for
+from headcut.options import Heads, Point, SaveOptions, format_for
 from headcut.photo import Photo
 from headcut.writing import file_id, refuse_to_replace, write_whole
 
@@ -26,8 +28,11 @@ PNG_ZLIB_LEVEL = 1
 """zlib level of a PNG. Measured on a 12 megapixel cut-out: level 1 0.31 s and 2.7 MB, level 4
 0.46 s and 2.5 MB, level 6 0.62 s and 2.4 MB."""
 
-WEBP_QUALITY = 90
-"""Quality of a WebP's colours; its alpha is lossless."""
+WEBP_QUALITIES = (90, 80, 65, 45, 25)
+"""Quality of a WebP's colours, the lower ones where it must be small; its alpha is lossless."""
+
+PNG_COLOURS = (256, 64)
+"""Colours of a PNG that must be small."""
 
 WEBP_METHOD = 2
 """Effort of the WebP encoder. Measured on the same cut-out: 0 takes 0.6 s for 630 kB, 2 takes
@@ -71,39 +76,59 @@ class CutOut:
         """RGBA at photo size, colours cleaned at the edge and 0 where transparent; made anew."""
         return self.render()
 
-    def render(self, output: Output = "cutout", *, crop: bool = False) -> Image.Image:
-        """Return the picture of `output`, at photo size or cropped to `box_px`.
+    def render(self, options: SaveOptions | None = None) -> Image.Image:
+        """Return the picture as it would be saved.
 
         `cutout` is RGBA; `mask` is L, 255 where alpha is at least a half; `alpha` is L.
+
+        Raises:
+            PhotoError: the background's picture cannot be read.
         """
-        patch = self._rgba() if output == "cutout" else self._grey(output)
-        if crop:
-            return Image.fromarray(patch)
-        canvas = np.zeros((*self.photo.shape, *patch.shape[2:]), np.uint8)
-        canvas[_slices(self.box_px)] = patch
-        return Image.fromarray(canvas)
+        options = options or SaveOptions()
+        frame = self.frame(options)
+        picture = finished(self._rgba(), self.box_px, self.photo.pixels, frame, options)
+        if options.output == "cutout":
+            return picture
+        alpha = picture.getchannel("A")
+        return alpha.point(lambda a: 255 * (a >= 128)) if options.output == "mask" else alpha
+
+    def frame(self, options: SaveOptions) -> Frame:
+        """Return which part of the photo a saved picture shows, and at what scale."""
+        return frame_of(self.alpha_patch, self.box_px, self.photo.shape, options)
 
     def encode(self, options: SaveOptions | None = None) -> bytes:
         """Return the bytes of a PNG or WebP file; it holds no metadata of the photo.
 
         Raises:
-            OutputError: the picture is too large for WebP.
+            PhotoError: as in `render`.
+            OutputError: the picture is too large for WebP, or for `max_bytes`.
         """
         options = options or SaveOptions()
-        picture = self.render(options.output, crop=options.crop)
-        return _webp(picture) if options.format == "webp" else _png(picture)
+        picture = self.render(options)
+        attempts = _webp(picture) if options.format == "webp" else _png(picture)
+        data = next(attempts)
+        if options.max_bytes is None:
+            return data
+        while len(data) > options.max_bytes:
+            smaller = next(attempts, None)
+            if smaller is None:
+                raise OutputError(
+                    f"{len(data)} bytes are over the {options.max_bytes} allowed; "
+                    "choose a smaller --square"
+                )
+            data = smaller
+        return data
 
-    def save(
-        self, path: str | PathLike[str], *, output: Output = "cutout", crop: bool = False
-    ) -> None:
-        """Write a .png or .webp file, whole or not at all.
+    def save(self, path: str | PathLike[str], options: SaveOptions | None = None) -> None:
+        """Write a .png or .webp file, whole or not at all; its suffix says which.
 
         Raises:
-            OptionError: another suffix, or an unknown output.
-            OutputError: it cannot be written, or it would replace the photo.
+            OptionError: another suffix.
+            PhotoError: as in `render`.
+            OutputError: it cannot be written, too large, or it would replace the photo.
         """
         path = Path(path)
-        options = SaveOptions(output=output, format=format_for(path), crop=crop)
+        options = replace(options or SaveOptions(), format=format_for(path))
         refuse_to_replace(path, [file_id(self.photo.path)] if self.photo.path else [])
         write_whole(path, self.encode(options))
 
@@ -121,12 +146,6 @@ class CutOut:
             below, above = merged[_slices(part.box_px, self.box_px)], part._rgba()
             np.copyto(below, above, where=above[..., 3:] > below[..., 3:])
         return merged
-
-    def _grey(self, output: Output) -> U8Array:
-        """(h, w) uint8 of the box."""
-        if output == "mask":
-            return np.where(self.alpha_patch >= 0.5, np.uint8(255), np.uint8(0))
-        return _to_8_bit(self.alpha_patch)
 
 
 def cut_out(photo: Photo, alpha: FloatArray, box_px: IntBox, confidence: float) -> CutOut | None:
@@ -171,11 +190,13 @@ def choose_heads(cut_outs: Sequence[CutOut], heads: Heads) -> list[list[CutOut]]
     Args:
         cut_outs: at least one.
         heads: `all`: one picture of all; `largest`: of that with the largest box; `each`: one
-            picture a head; N: of the N-th from the left, from 1.
+            picture a head; N: of the N-th from the left, from 1; a point: of the head there.
 
     Raises:
-        HeadChoiceError: there is no N-th head.
+        HeadChoiceError: there is no such head.
     """
+    if isinstance(heads, Point):
+        return [[_head_at(cut_outs, heads)]]
     if heads == "all":
         return [list(cut_outs)]
     if heads == "each":
@@ -195,6 +216,23 @@ def _slices(box_px: IntBox, inside: IntBox = (0, 0, 0, 0)) -> tuple[slice, slice
     return slice(top - y, bottom - y), slice(left - x, right - x)
 
 
+def _head_at(cut_outs: Sequence[CutOut], point: Point) -> CutOut:
+    """Return the head that shows at a point, or the one in whose box it lies."""
+    held = [head for head in cut_outs if _holds(head.box_px, point)]
+    if not held:
+        raise HeadChoiceError(f"has no head at {point.x:g},{point.y:g}; use --json for the boxes")
+    return max(held, key=lambda head: (_alpha_at(head, point), -_box_area(head)))
+
+
+def _holds(box_px: IntBox, point: Point) -> bool:
+    left, top, right, bottom = box_px
+    return left <= point.x < right and top <= point.y < bottom
+
+
+def _alpha_at(head: CutOut, point: Point) -> float:
+    return float(head.alpha_patch[int(point.y) - head.box_px[1], int(point.x) - head.box_px[0]])
+
+
 def _box_area(head: CutOut) -> int:
     left, top, right, bottom = head.box_px
     return (right - left) * (bottom - top)
@@ -204,20 +242,30 @@ def _to_8_bit(alpha: FloatArray) -> U8Array:
     return (alpha * 255 + 0.5).astype(np.uint8)
 
 
-def _png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=PNG_ZLIB_LEVEL)
-    return file.getvalue()
+def _png(picture: Image.Image) -> Iterator[bytes]:
+    """Yield the file, then smaller ones."""
+    yield _encoded(picture, "PNG", compress_level=PNG_ZLIB_LEVEL)
+    yield _encoded(picture, "PNG", compress_level=9)
+    for colours in PNG_COLOURS:
+        yield _encoded(picture.quantize(colours), "PNG", compress_level=9)
 
 
-def _webp(picture: Image.Image) -> bytes:
-    """Cut-outs with loss, since people choose WebP for its size; masks exactly as they are."""
+def _webp(picture: Image.Image) -> Iterator[bytes]:
+    """Yield the file, then smaller ones.
+
+    Cut-outs with loss, since people choose WebP for its size; masks exactly as they are.
+    """
     if max(picture.size) > WEBP_MAX_SIDE_PX:
         raise OutputError(
             f"{picture.width}x{picture.height} is too large for WebP, whose sides end at "
             f"{WEBP_MAX_SIDE_PX} pixels; use PNG or --crop"
         )
-    file = io.BytesIO()
     exact = picture.mode != "RGBA"
-    picture.save(file, "WEBP", lossless=exact, quality=WEBP_QUALITY, method=WEBP_METHOD)
+    for quality in WEBP_QUALITIES[: 1 if exact else None]:
+        yield _encoded(picture, "WEBP", lossless=exact, quality=quality, method=WEBP_METHOD)
+
+
+def _encoded(picture: Image.Image, format: str, **choices: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format, **choices)
     return file.getvalue()

@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from headcut.errors import OptionError
 
 Output: TypeAlias = Literal["cutout", "mask", "alpha"]
 Format: TypeAlias = Literal["png", "webp"]
-Heads: TypeAlias = Literal["all", "largest", "each"] | int
 
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 FORMATS: tuple[Format, ...] = get_args(Format)
 HEADS_WORDS: tuple[str, ...] = ("all", "largest", "each")
+
+TRANSPARENT, BLUR = "transparent", "blur"
+"""Backgrounds that are neither a colour nor a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place in a photo, in its upright pixels."""
+
+    x: float
+    y: float
+
+
+Heads: TypeAlias = Literal["all", "largest", "each"] | int | Point
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A line around the head, as stickers have.
+
+    Raises:
+        OptionError: its width is not 1 to 200 pixels, or there is no such colour.
+    """
+
+    width_px: int
+    """In pixels of the output."""
+
+    colour: str = "white"
+    """A name, or #rrggbb."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width_px <= 200:
+            raise OptionError(f"outline is {self.width_px} pixels wide; give 1 to 200")
+        if self.colour != "white" and not is_colour(self.colour):  # that imports Pillow
+            raise OptionError(f"{self.colour!r} is no colour; use a name, as white, or #rrggbb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +81,7 @@ class SaveOptions:
     """What goes into an output file.
 
     Raises:
-        OptionError: an unknown output or format; the message lists the known ones.
+        OptionError: an unknown or impossible value, or two that contradict each other.
     """
 
     output: Output = "cutout"
@@ -58,9 +93,114 @@ class SaveOptions:
     crop: bool = False
     """Keep only the tight box of the head instead of the photo's own size."""
 
+    square: int | None = None
+    """Side in pixels of a square picture with the head in its middle, as large as it fits."""
+
+    circle: bool = False
+    """A square picture, clear outside its circle; the head fits into that."""
+
+    padding: float = 0.0
+    """Room around the head in a cropped, square or round picture, in percent of its box."""
+
+    outline: Outline | None = None
+
+    background: str = TRANSPARENT
+    """`transparent`; `blur`: the photo, out of focus; a colour; or a picture's path."""
+
+    feather: float = 0.0
+    """Width in photo pixels over which the head fades out inside its edge."""
+
+    max_bytes: int | None = None
+    """Largest file; colours are coarsened as far as it takes."""
+
     def __post_init__(self) -> None:
         require_known("output", self.output, OUTPUTS)
         require_known("format", self.format, FORMATS)
+        _require_between("square", self.square, 16, 8192)
+        _require_between("padding", self.padding, 0, 500)
+        _require_between("feather", self.feather, 0, 500)
+        if self.padding and not (self.crop or self.square or self.circle):
+            raise OptionError("padding needs a cropped, square or round picture; add --crop")
+        if self.output != "cutout" and self.background != TRANSPARENT:
+            raise OptionError(f"a background hides the {self.output}; leave one of them out")
+        known = self.background in (TRANSPARENT, BLUR) or is_colour(self.background)
+        if not known and not os.path.isfile(self.background):  # noqa: PTH113  a name may be absurd
+            raise OptionError(
+                f"background {self.background!r} is neither {TRANSPARENT}, {BLUR}, a colour "
+                "(a name or #rrggbb) nor the file of a picture"
+            )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "avatar": {"square": 512, "circle": True, "padding": 4, "background": "#dfe7ee"},
+    "discord": {"square": 320, "outline": Outline(5), "format": "png", "max_bytes": 500_000},
+    "signal": {"square": 512, "padding": 4, "outline": Outline(8), "max_bytes": 300_000},
+    "telegram": {"square": 512, "outline": Outline(8), "format": "webp", "max_bytes": 500_000},
+    "whatsapp": {
+        "square": 512,
+        "padding": 4,
+        "outline": Outline(8),
+        "format": "webp",
+        "max_bytes": 100_000,
+    },
+}
+"""Fields of `SaveOptions` for well-known uses, as the services ask for (seen in 2026)."""
+
+
+def save_options(preset: str | None, given: dict[str, Any]) -> SaveOptions:
+    """Return the options of a preset, with what is given besides it changed.
+
+    Raises:
+        OptionError: an unknown preset or value.
+    """
+    if preset is None:
+        return SaveOptions(**given)
+    require_known("preset", preset, list(PRESETS))
+    return SaveOptions(**{**PRESETS[preset], **given})
+
+
+def _require_between(name: str, value: float | None, least: float, most: float) -> None:
+    if value is not None and not least <= value <= most:
+        raise OptionError(f"{name} is {value:g}; give {least:g} to {most:g}")
+
+
+def is_colour(text: str) -> bool:
+    """Whether Pillow knows the colour: a name, #rgb, #rrggbb, #rrggbbaa, rgb(), hsl()."""
+    from PIL import ImageColor
+
+    try:
+        ImageColor.getrgb(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_outline(value: str) -> Outline:
+    """Return the outline of "PX" or "PX,COLOUR".
+
+    Raises:
+        OptionError: anything else.
+    """
+    width, _, colour = value.partition(",")
+    try:
+        return Outline(int(width), colour or "white")
+    except ValueError as error:
+        if isinstance(error, OptionError):
+            raise
+        raise OptionError(f"outline {value!r} is not known; use PX or PX,COLOUR") from error
+
+
+def parse_point(value: str) -> Point:
+    """Return the point of "X,Y".
+
+    Raises:
+        OptionError: anything else.
+    """
+    try:
+        x, y = (float(part) for part in value.split(","))
+    except ValueError as error:
+        raise OptionError(f"point {value!r} is not known; use X,Y in photo pixels") from error
+    return Point(x, y)
 
 
 def require_known(name: str, value: str, known: Sequence[str]) -> None:

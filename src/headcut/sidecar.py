@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headcut.cutout import CutOut
+from headcut.finish import Frame
 
 SCHEMA = "headcut/1"
 """Name and version; the number grows when a reader of the old one would break."""
@@ -23,8 +24,8 @@ class Picture:
     heads: Sequence[CutOut]
     """The heads in it."""
 
-    offset_px: tuple[int, int]
-    """Where its top left pixel lies in the photo: x, y. (0, 0) unless it is cropped."""
+    frame: Frame
+    """Which part of the photo it shows."""
 
 
 def sidecar_path(output: Path) -> Path:
@@ -36,6 +37,8 @@ def sidecar(photo_name: str, pictures: Sequence[Picture]) -> bytes:
     """Return the JSON for the pictures of one photo, all of them upright.
 
     Boxes are left, top, right, bottom in photo pixels, as in Pillow; confidence is in [0, 1].
+    `offset` is where the output's top left corner lies in the photo, x and y in photo pixels, and
+    `scale` is output pixels per photo pixel: so a cut-out can be pasted back.
 
     Args:
         photo_name: the photo's file name, without folders.
@@ -55,5 +58,11 @@ def _head(head: CutOut, picture: Picture) -> dict[str, Any]:
         "box": list(head.box_px),
         "confidence": round(float(head.confidence), 4),
         "output": picture.path.name,
-        "offset": list(picture.offset_px),
+        "offset": [_plain(picture.frame.left), _plain(picture.frame.top)],
+        "scale": _plain(picture.frame.scale),
     }
+
+
+def _plain(number: float) -> float:
+    """Return a whole number as one, others with six digits after the point."""
+    return int(number) if number == int(number) else round(number, 6)
