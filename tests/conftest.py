@@ -1,6 +1,6 @@
 """Stand-ins for the two networks, so that all around them is tested without them.
 
-A head is a red disc here: `RedFinder` finds those, `RedSegmenter` marks their pixels.
+A head is a red disc here, a neck is blue: `RedFinder` finds the discs, `RedSegmenter` marks both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from headcut.find import Head
 from headcut.geometry import FloatArray, U8Array
-from headcut.options import PhotoLimits
+from headcut.options import Neck, PhotoLimits
 from headcut.pipeline import HeadCutter
 
 # Before torch is loaded: on a busy machine its threads wait for each other, 9 times as long.
@@ -57,11 +57,12 @@ class RedSegmenter:
     size = 128
 
     def segment(self, crops: U8Array) -> FloatArray:
-        return is_red(crops).astype(np.float32)
+        blue = (crops[..., 2] > 150) & (crops[..., 0] < 90) & (crops[..., 1] < 90)
+        return np.stack([is_red(crops), blue], axis=1).astype(np.float32)
 
 
-def red_cutter(limits: PhotoLimits | None = None) -> HeadCutter:
-    return HeadCutter(finder=RedFinder(), segmenter=RedSegmenter(), limits=limits)
+def red_cutter(limits: PhotoLimits | None = None, neck: Neck = "none") -> HeadCutter:
+    return HeadCutter(finder=RedFinder(), segmenter=RedSegmenter(), limits=limits, neck=neck)
 
 
 @pytest.fixture

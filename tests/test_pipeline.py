@@ -38,7 +38,7 @@ def test_photo_with_no_head_gives_no_cut_out(cutter: HeadCutter) -> None:
 
 class EmptySegmenter(RedSegmenter):
     def segment(self, crops: U8Array) -> FloatArray:
-        return np.full(crops.shape[:3], 0.01, np.float32)
+        return np.full((len(crops), 2, self.size, self.size), 0.01, np.float32)
 
 
 def test_head_without_pixels_is_dropped() -> None:

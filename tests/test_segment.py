@@ -23,9 +23,10 @@ def test_each_crop_has_its_own_mask_in_order(segmenter: HeadSegmenter) -> None:
     crops = np.zeros((3, MADE_SIZE, MADE_SIZE, 3), np.uint8)
     crops[..., 0] = np.array([0, 51, 255])[:, None, None]
     masks = segmenter.segment(crops)
-    assert masks.shape == (3, MADE_SIZE, MADE_SIZE)
+    assert masks.shape == (3, 2, MADE_SIZE, MADE_SIZE)
     assert masks.dtype == np.float32
-    np.testing.assert_allclose(masks[:, 5, 9], [0, 0.2, 1], atol=1e-6)
+    np.testing.assert_allclose(masks[:, 0, 5, 9], [0, 0.2, 1], atol=1e-6)
+    assert not masks[:, 1].any()  # this network knows nothing of necks
 
 
 def test_masks_are_not_stretched(segmenter: HeadSegmenter) -> None:
@@ -37,7 +38,7 @@ def test_masks_are_not_stretched(segmenter: HeadSegmenter) -> None:
 
 def test_no_crops_give_no_masks(segmenter: HeadSegmenter) -> None:
     masks = segmenter.segment(np.zeros((0, MADE_SIZE, MADE_SIZE, 3), np.uint8))
-    assert masks.shape == (0, MADE_SIZE, MADE_SIZE)
+    assert masks.shape == (0, 2, MADE_SIZE, MADE_SIZE)
 
 
 def test_crops_of_another_size_are_refused(segmenter: HeadSegmenter) -> None:

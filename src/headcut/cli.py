@@ -15,9 +15,11 @@ import typer
 from headcut import __version__
 from headcut.errors import HeadcutError, OptionError, PhotoError
 from headcut.options import (
+    NECKS,
     PRESETS,
     Format,
     Heads,
+    Neck,
     PhotoLimits,
     SaveOptions,
     parse_heads,
@@ -102,6 +104,12 @@ def cut(
         str | None,
         typer.Option(metavar="X,Y", help="Only the head at this point of the photo, in pixels."),
     ] = None,
+    neck: Annotated[
+        str,
+        typer.Option(
+            metavar="none|short|keep", help="Cut at the chin, a little below it, or not at all."
+        ),
+    ] = "none",
     crop: Annotated[
         bool, typer.Option("--crop", help="Keep only the tight box of the head.")
     ] = False,
@@ -193,7 +201,9 @@ def cut(
             "feather": feather,
         }
         save = save_options(preset, {k: v for k, v in choices.items() if v is not None})
-        request = _Request(plan, _which_heads(heads, at), save, json_sidecar)
+        require_known("neck", neck, NECKS)
+        kept_neck = cast("Neck", neck)
+        request = _Request(plan, _which_heads(heads, at), save, kept_neck, json_sidecar)
         limits = PhotoLimits(max_megapixels=max_megapixels)
     except OptionError as error:
         _say(f"headcut: {error}")
@@ -224,6 +234,7 @@ class _Request:
     plan: Plan
     heads: Heads
     save: SaveOptions
+    neck: Neck
     sidecar: bool
 
     def __post_init__(self) -> None:
@@ -246,7 +257,7 @@ def _run(request: _Request, limits: PhotoLimits) -> int:
     for name, reason in request.plan.failures:
         _say(f"{name}: {reason}")
     try:
-        cutter = HeadCutter(limits=limits)
+        cutter = HeadCutter(limits=limits, neck=request.neck)
     except HeadcutError as error:
         _say(f"headcut: {error}")
         return FAILED

@@ -61,6 +61,9 @@ class CutOut:
     confidence: float
     """How sure both looks together are that this is a head, in [0, 1]."""
 
+    chin_px: Sequence[tuple[float, float]] = ()
+    """Points of the line between head and neck, left to right, in photo pixels; none if unseen."""
+
     parts: tuple[CutOut, ...] = ()
     """The single heads, if this is several merged: each keeps its own clean colours."""
 
@@ -148,7 +151,13 @@ class CutOut:
         return merged
 
 
-def cut_out(photo: Photo, alpha: FloatArray, box_px: IntBox, confidence: float) -> CutOut | None:
+def cut_out(
+    photo: Photo,
+    alpha: FloatArray,
+    box_px: IntBox,
+    confidence: float,
+    chin_px: Sequence[tuple[float, float]] = (),
+) -> CutOut | None:
     """Return the cut-out of an alpha, trimmed to what is visible; None where nothing is.
 
     Args:
@@ -156,6 +165,7 @@ def cut_out(photo: Photo, alpha: FloatArray, box_px: IntBox, confidence: float) 
         alpha: (bottom - top, right - left) float32 in [0, 1], the part of the photo in `box_px`.
         box_px: that part, inside the photo.
         confidence: of the head, in [0, 1].
+        chin_px: as in `CutOut`.
     """
     if photo.alpha is not None:
         alpha = alpha * (photo.alpha[_slices(box_px)] * np.float32(1 / 255))
@@ -167,7 +177,7 @@ def cut_out(photo: Photo, alpha: FloatArray, box_px: IntBox, confidence: float) 
     left, right = int(columns[0]), int(columns[-1]) + 1
     x, y = box_px[:2]
     tight = alpha[top:bottom, left:right].copy()  # a view would keep the whole patch alive
-    return CutOut(photo, tight, (x + left, y + top, x + right, y + bottom), confidence)
+    return CutOut(photo, tight, (x + left, y + top, x + right, y + bottom), confidence, chin_px)
 
 
 def merge(cut_outs: Sequence[CutOut]) -> CutOut:
@@ -181,7 +191,7 @@ def merge(cut_outs: Sequence[CutOut]) -> CutOut:
         part = alpha[_slices(head.box_px, box)]
         np.maximum(part, head.alpha_patch, out=part)
     confidence = min(head.confidence for head in cut_outs)
-    return CutOut(cut_outs[0].photo, alpha, box, confidence, tuple(cut_outs))
+    return CutOut(cut_outs[0].photo, alpha, box, confidence, parts=tuple(cut_outs))
 
 
 def choose_heads(cut_outs: Sequence[CutOut], heads: Heads) -> list[list[CutOut]]:

@@ -14,6 +14,10 @@ Output: TypeAlias = Literal["cutout", "mask", "alpha"]
 Format: TypeAlias = Literal["png", "webp"]
 
 OUTPUTS: tuple[Output, ...] = get_args(Output)
+Neck: TypeAlias = Literal["none", "short", "keep"]
+"""`none`: cut at the chin; `short`: a little below it; `keep`: all of it that shows."""
+
+NECKS: tuple[Neck, ...] = get_args(Neck)
 FORMATS: tuple[Format, ...] = get_args(Format)
 HEADS_WORDS: tuple[str, ...] = ("all", "largest", "each")
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
+import numpy as np
+
 from headcut.cutout import CutOut, cut_out
 from headcut.edge import refine_alpha
 from headcut.find import Head, HeadFinder, without_parts
@@ -23,7 +25,8 @@ from headcut.geometry import (
     wider_box,
 )
 from headcut.model_file import open_model
-from headcut.options import PhotoLimits
+from headcut.neck import SHORT_NECK, chin_line, with_neck
+from headcut.options import NECKS, Neck, PhotoLimits, require_known
 from headcut.photo import Photo, PhotoSource, read_photo
 from headcut.segment import HeadSegmenter, share_of_head, without_islands
 
@@ -37,12 +40,12 @@ class SeenHead:
 
     Attributes:
         head: where it is, and how sure both looks together are.
-        mask: (size, size) float32 in [0, 1], what the segmenter says of its crop.
+        masks: (2, size, size) float32 in [0, 1], what the segmenter says of its crop: head, neck.
         box: the square that was cropped, in photo pixels.
     """
 
     head: Head
-    mask: FloatArray
+    masks: FloatArray
     box: Box
 
 
@@ -65,7 +68,11 @@ class Segmenter(Protocol):
         """Side of the square crops, in pixels."""
 
     def segment(self, crops: U8Array) -> FloatArray:
-        """Return (N, size, size) float32 in [0, 1] of (N, size, size, 3) uint8 crops."""
+        """Return (N, 2, size, size) float32 in [0, 1], head and neck, of uint8 crops.
+
+        Args:
+            crops: (N, size, size, 3) uint8 sRGB.
+        """
 
 
 class HeadCutter:
@@ -75,9 +82,11 @@ class HeadCutter:
         finder: instead of the bundled one.
         segmenter: instead of the bundled one.
         limits: what photos to refuse.
+        neck: how much of it to keep.
 
     Raises:
         ModelError: a bundled model cannot be loaded.
+        OptionError: an unknown value of `neck`.
     """
 
     def __init__(
@@ -86,10 +95,13 @@ class HeadCutter:
         finder: Finder | None = None,
         segmenter: Segmenter | None = None,
         limits: PhotoLimits | None = None,
+        neck: Neck = "none",
     ) -> None:
+        require_known("neck", neck, NECKS)
         self.finder: Finder = finder or HeadFinder(open_model("finder"))
         self.segmenter: Segmenter = segmenter or HeadSegmenter(open_model("segmenter"))
         self.limits = limits or PhotoLimits()
+        self.neck: Neck = neck
 
     def cut(self, source: PhotoSource) -> list[CutOut]:
         """Return one cut-out per head, left to right; none is a valid answer.
@@ -102,7 +114,7 @@ class HeadCutter:
             PhotoError: the photo is missing, damaged, not a photo, or outside the limits.
         """
         photo = read_photo(source, self.limits)
-        cut_outs = [cut_one(photo, seen) for seen in self._look(photo.pixels)]
+        cut_outs = [cut_one(photo, seen, self.neck) for seen in self._look(photo.pixels)]
         return [head for head in cut_outs if head is not None]
 
     def find(self, source: PhotoSource) -> list[Head]:
@@ -126,29 +138,35 @@ class HeadCutter:
         shape = (pixels.shape[0], pixels.shape[1])
         visible = inside_photo(proposed.box_px, shape)
         box = crop_box_for(proposed.box_px)
-        mask = self._mask(pixels, box, visible)
-        head = Head(proposed.box_px, proposed.confidence * share_of_head(mask, box, visible))
+        masks = self._masks(pixels, box, visible)
+        head = Head(proposed.box_px, proposed.confidence * share_of_head(masks[0], box, visible))
         for _ in range(MOST_WIDENINGS):
-            wider = wider_box(mask, box, shape)
+            wider = wider_box(masks[0], box, shape)
             if wider is None or head.confidence < self.finder.threshold:
                 break
-            wider_mask = self._mask(pixels, wider, visible)
-            if not wider_mask.any():
+            wider_masks = self._masks(pixels, wider, visible)
+            if not wider_masks[0].any():
                 break
-            box, mask = wider, wider_mask
-        return SeenHead(head, mask, box)
+            box, masks = wider, wider_masks
+        return SeenHead(head, masks, box)
 
-    def _mask(self, pixels: U8Array, box: Box, head_box: Box) -> FloatArray:
+    def _masks(self, pixels: U8Array, box: Box, head_box: Box) -> FloatArray:
         crop = crop_for_model(pixels, box, self.segmenter.size)
-        return without_islands(self.segmenter.segment(crop[None])[0], box, head_box)
+        head, neck = self.segmenter.segment(crop[None])[0]
+        return np.stack([without_islands(head, box, head_box), neck])
 
 
-def cut_one(photo: Photo, seen: SeenHead) -> CutOut | None:
+def cut_one(photo: Photo, seen: SeenHead, neck: Neck) -> CutOut | None:
     """Return the cut-out of one head; None if nothing is left of it."""
-    alpha, covered_px = paste_alpha(seen.mask, seen.box, photo.shape)
+    head_mask, neck_mask = seen.masks[0], seen.masks[1]
+    pixel = (seen.box[2] - seen.box[0]) / len(head_mask)
+    reach_px = SHORT_NECK * (seen.head.box_px[3] - seen.head.box_px[1]) / pixel
+    mask = with_neck(head_mask, neck_mask, neck, reach_px)
+    alpha, covered_px = paste_alpha(mask, seen.box, photo.shape)
     left, top, right, bottom = covered_px
     alpha = refine_alpha(photo.pixels[top:bottom, left:right], alpha)
-    return cut_out(photo, alpha, covered_px, seen.head.confidence)
+    chin = chin_line(head_mask, neck_mask, seen.box)
+    return cut_out(photo, alpha, covered_px, seen.head.confidence, chin)
 
 
 def cut(photo: PhotoSource) -> list[CutOut]:

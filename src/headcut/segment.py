@@ -26,7 +26,9 @@ class HeadSegmenter:
         self.size = model.size
 
     def segment(self, crops: U8Array) -> FloatArray:
-        """Return one soft mask per crop: (N, S, S) float32 in [0, 1], 1 is head.
+        """Return soft masks of head and neck: (N, 2, S, S) float32 in [0, 1].
+
+        The neck's is empty if the network does not know it.
 
         Args:
             crops: (N, S, S, 3) uint8 sRGB, S = `size`.
@@ -34,8 +36,11 @@ class HeadSegmenter:
         Raises:
             ModelError: the crops have another size.
         """
-        masks = [self.model.run(crop)[0][0] for crop in crops]
-        return np.stack(masks) if masks else np.zeros((0, self.size, self.size), np.float32)
+        masks = np.zeros((len(crops), 2, self.size, self.size), np.float32)
+        for mask, crop in zip(masks, crops, strict=True):
+            outputs = self.model.run(crop)
+            mask[: len(outputs)] = np.concatenate(outputs)
+        return masks
 
 
 def share_of_head(mask: FloatArray, box: Box, head_box: Box) -> float:

@@ -37,6 +37,7 @@ def sidecar(photo_name: str, pictures: Sequence[Picture]) -> bytes:
     """Return the JSON for the pictures of one photo, all of them upright.
 
     Boxes are left, top, right, bottom in photo pixels, as in Pillow; confidence is in [0, 1].
+    `chin` is the line between head and neck, empty where no neck shows.
     `offset` is where the output's top left corner lies in the photo, x and y in photo pixels, and
     `scale` is output pixels per photo pixel: so a cut-out can be pasted back.
 
@@ -57,6 +58,7 @@ def _head(head: CutOut, picture: Picture) -> dict[str, Any]:
     return {
         "box": list(head.box_px),
         "confidence": round(float(head.confidence), 4),
+        "chin": [[round(x, 1), round(y, 1)] for x, y in head.chin_px],
         "output": picture.path.name,
         "offset": [_plain(picture.frame.left), _plain(picture.frame.top)],
         "scale": _plain(picture.frame.scale),

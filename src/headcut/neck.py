@@ -1,0 +1,77 @@
+"""The neck below a head: where the chin ends, and how much of the neck a cut-out keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headcut.geometry import Box, FloatArray
+from headcut.options import Neck
+
+SHORT_NECK = 0.12
+"""How far below the chin a short neck reaches, as a share of the head's height."""
+
+SMOOTHED_COLUMNS = 9
+"""Columns over whose median the chin line runs, so that a stray pixel does not notch it."""
+
+CHIN_POINTS = 16
+"""The most points of a chin line."""
+
+FADE_PX = 3.0
+"""Over how many pixels of the mask a short neck ends."""
+
+
+def with_neck(head: FloatArray, neck: FloatArray, wanted: Neck, reach_px: float) -> FloatArray:
+    """Return the mask of a head with as much of its neck as is wanted.
+
+    Args:
+        head: (S, S) float32 in [0, 1].
+        neck: (S, S) float32 in [0, 1] of the same crop.
+        wanted: `none`, `short` or `keep`.
+        reach_px: how far a short neck reaches below the chin, in pixels of the mask.
+    """
+    if wanted == "none":
+        return head
+    if wanted == "short":
+        rows = np.arange(len(neck), dtype=np.float32)[:, None]
+        end = np.nan_to_num(chin_rows(head, neck) + reach_px, nan=-np.inf)
+        neck = neck * np.clip((end - rows) / FADE_PX + 0.5, 0, 1).astype(np.float32)
+    return np.minimum(head + neck, 1.0)
+
+
+def chin_rows(head: FloatArray, neck: FloatArray) -> FloatArray:
+    """Return, for each column of the masks, the row where head ends and neck begins; else NaN."""
+    size = len(head)
+    is_neck = neck > 0.5
+    top = is_neck.argmax(axis=0)
+    columns = np.arange(size)
+    above = np.stack([head[np.maximum(top - step, 0), columns] for step in (1, 2, 3)]).max(axis=0)
+    rows = np.where(is_neck.any(axis=0) & (above > 0.3), top, np.nan)
+    if np.isnan(rows).all():
+        return rows.astype(np.float32)
+    half = SMOOTHED_COLUMNS // 2
+    padded = np.pad(rows, half, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, SMOOTHED_COLUMNS)
+    smooth = rows.copy()
+    known = ~np.isnan(rows)
+    smooth[known] = np.nanmedian(windows[known], axis=1)
+    return smooth.astype(np.float32)
+
+
+def chin_line(head: FloatArray, neck: FloatArray, box: Box) -> list[tuple[float, float]]:
+    """Return the line between head and neck, left to right, in photo pixels; empty if unseen.
+
+    Args:
+        head: (S, S) float32 in [0, 1].
+        neck: (S, S) float32 in [0, 1] of the same crop.
+        box: the crop's square, in photo pixels.
+    """
+    rows = chin_rows(head, neck)
+    columns = np.flatnonzero(~np.isnan(rows))
+    if not len(columns):
+        return []
+    chosen = columns[np.linspace(0, len(columns) - 1, min(len(columns), CHIN_POINTS)).astype(int)]
+    pixel = (box[2] - box[0]) / len(head)
+    return [
+        (float(box[0] + (column + 0.5) * pixel), float(box[1] + rows[column] * pixel))
+        for column in chosen
+    ]
