@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from headcut_train.evaluate import (
     evaluate,
     main_head,
 )
+from headcut_train.scenes import Composed
 from headcut_train.sources import HEAD, KNOWN, NECK, Sample
 
 BOX = (60.0, 50.0, 120.0, 130.0)
@@ -158,14 +160,7 @@ def test_head_where_nobody_searched_is_not_false() -> None:
 def test_doubtful_head_is_neither_right_nor_wrong() -> None:
     sample = red_head_sample(BOX)
     doubtful = (10.0, 10.0, 40.0, 45.0)
-    sample = Sample(
-        name=sample.name,
-        photo=sample.photo,
-        plane=sample.plane,
-        boxes=sample.boxes,
-        ignored=np.array([doubtful], np.float32),
-        masked=True,
-    )
+    sample = replace(sample, ignored=np.array([doubtful], np.float32))
     row = found_scores([Head(BOX, 0.9), Head(doubtful, 0.95)], sample)
     assert (row["heads"], row["false_a_photo"], row["average_precision"]) == (1, 0, 1)
 
@@ -188,11 +183,18 @@ def test_false_heads_are_counted_by_photo_too() -> None:
 # ---------------------------------------------------------------- the table
 
 
+@pytest.fixture(autouse=True)
+def few_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "COMPOSED_PHOTOS", 2)
+    monkeypatch.setattr(evaluation, "COMPOSED_PX", 128)
+
+
 def test_every_set_is_scored_on_its_held_out_photos(data: Path, cache: Path) -> None:
     box = tuple(map(float, HEAD_BOX))
     table = evaluate(RedCutter(), FixedFinder(Head(box, 0.9)), data=data, cache=cache)  # type: ignore[arg-type]
     sets = (*evaluation.MASKED_SETS, *evaluation.FOUND_SETS)
-    assert {name: row["photos"] for name, row in table.items()} == dict.fromkeys(sets, 2)
+    counted = {name: row["photos"] for name, row in table.items()}
+    assert counted == dict.fromkeys((*sets, "composed"), 2)
     assert table["celebamask"]["iou"] > 0.97
     assert table["celebamask"]["neck_leak"] == 0
     assert table["clothing_coparsing"]["iou"] > 0.9
@@ -212,6 +214,40 @@ def test_cutter_that_takes_the_neck_is_caught(data: Path, cache: Path) -> None:
 def test_limit_bounds_the_photos_a_set(data: Path, cache: Path) -> None:
     table = evaluate(RedCutter(), FixedFinder(), data=data, cache=cache, limit=1)  # type: ignore[arg-type]
     assert {row["photos"] for row in table.values()} == {1}
+
+
+def test_recall_is_told_by_view_and_note() -> None:
+    """Ten heads seen from behind, all missed; ten with a hat from the front, all found."""
+    scores = FoundScores()
+    sample = red_head_sample(BOX)
+    for tags in ((("back",),), (("front", "hat"),)) * 10:
+        found = [Head(BOX, 0.9)] if "front" in tags[0] else []
+        scores.add(found, replace(sample, tags=tags), 0.5)
+    rows = scores.rows_by_tag()
+    assert {word: (row["heads"], row["recall_from_4%"]) for word, row in rows.items()} == {
+        "back": (10, 0),
+        "front": (10, 1),
+        "hat": (10, 1),
+    }
+    assert scores.row()["recall_not_tiny"] == 0.5
+
+
+def test_words_that_few_heads_have_get_no_row() -> None:
+    scores = FoundScores()
+    scores.add([], replace(red_head_sample(BOX), tags=(("veil",),)), 0.5)
+    assert scores.rows_by_tag() == {}
+
+
+def test_composed_heads_are_compared_with_their_masks() -> None:
+    heads = np.zeros((2, 40, 40), np.uint8)
+    heads[0, 5:15, 5:15] = heads[1, 20:30, 20:30] = 255
+    boxes = np.array([[5, 5, 15, 15], [20, 20, 30, 30]], np.float32)
+    scene = Composed(np.zeros((40, 40, 3), np.uint8), boxes, heads, np.ones((2, 40, 40), bool))
+    half = heads[0] > 0
+    half[5:10] = False
+    scores = FoundScores()
+    scores.add_cut_outs([cut_of(half)], scene)
+    assert scores.iou == [0.5]  # the other head is missed, which recall tells
 
 
 def test_table_is_text_and_json(data: Path, cache: Path) -> None:

@@ -56,6 +56,7 @@ class CachedSource(Sequence[Sample]):
             boxes=np.array(row["boxes"], np.float32).reshape(-1, 4),
             ignored=np.array(row["ignored"], np.float32).reshape(-1, 4),
             masked=row["masked"],
+            tags=tuple(tuple(words) for words in row.get("tags", [])),
             mistaken=np.array(row.get("mistaken", []), np.float32).reshape(-1, 4),
         )
 
@@ -80,6 +81,7 @@ def _write(data: Path, source: str, split: str, pixels: Path, index: Path) -> No
                     "boxes": sample.boxes.tolist(),
                     "ignored": sample.ignored.tolist(),
                     "masked": sample.masked,
+                    "tags": sample.tags,
                 }
             )
             out.write(sample.photo.tobytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +23,20 @@ from headcut_train.metrics import (
     is_found,
     match_heads,
 )
+from headcut_train.scenes import COMPOSED_OF, Composed, composed
 from headcut_train.sources import HEAD, KNOWN, NECK, SEARCHED, Sample
 
 MASKED_SETS = ("celebamask", "lfw_parts", "clothing_coparsing")
 FOUND_SETS = ("scenes", "scut_heads", "wild")
+
+COMPOSED, COMPOSED_PHOTOS, COMPOSED_PX = "composed", 100, 768
+"""Name, number and side of the pictures set together from held-out people and scenes."""
+
+SAME_HEAD_IOU = 0.3
+"""A cut-out with a larger IoU with a head is a cut of that head."""
+
+FEWEST_TAGGED = 10
+"""Words on heads' views and states that fewer heads have get no row."""
 
 HEIGHTS = (0.04, 0.06)
 """Shares of the photo's height from which on heads are counted apart."""
@@ -77,6 +88,10 @@ class FoundScores:
     """Of the labelled heads, as shares of the photo's height."""
     hit: list[bool] = field(default_factory=list)
     """Whether each labelled head was found at the finder's threshold."""
+    tags: list[tuple[str, ...]] = field(default_factory=list)
+    """Words on each labelled head's view and state."""
+    iou: list[float] = field(default_factory=list)
+    """Of the cut-outs of found heads, where the heads have masks."""
 
     def add(self, heads: Sequence[Head], sample: Sample, threshold: float) -> None:
         """Count one photo; `heads` may hold some below the threshold, for the curve."""
@@ -96,6 +111,31 @@ class FoundScores:
         self.photos_with_false += false > 0
         self.heights += [float(b[3] - b[1]) / len(sample.plane) for b in sample.boxes]
         self.hit += [i in found for i in range(len(sample.boxes))]
+        self.tags += sample.tags or [()] * len(sample.boxes)
+
+    def add_cut_outs(self, cut_outs: Sequence[CutOut], scene: Composed) -> None:
+        """Count the masks of one composed picture."""
+        masks = [cut_out.alpha >= 0.5 for cut_out in cut_outs]
+        for head, known in zip(scene.heads > 127, scene.known, strict=True):
+            best = max((iou(mask, head, known) for mask in masks), default=0.0)
+            if best > SAME_HEAD_IOU:
+                self.iou.append(best)
+
+    def rows_by_tag(self) -> dict[str, dict[str, float]]:
+        """Return heads and recall from the first of `HEIGHTS` on, by word."""
+        large = np.array(self.heights) >= HEIGHTS[0]
+        words = Counter(
+            word for tags, counts in zip(self.tags, large, strict=True) if counts for word in tags
+        )
+        rows = {}
+        for word, count in words.most_common():
+            if count >= FEWEST_TAGGED:
+                mine = large & [word in tags for tags in self.tags]
+                rows[word] = {
+                    "heads": count,
+                    f"recall_from_{HEIGHTS[0]:.0%}": float(np.array(self.hit)[mine].mean()),
+                }
+        return rows
 
     def row(self) -> dict[str, float]:
         """Return the scores by name; a score that nothing counts in is left out."""
@@ -111,6 +151,11 @@ class FoundScores:
                 if large.any():
                     row[f"recall_from_{height:.0%}"] = float(hit[large].mean())
             row["average_precision"] = average_precision(self.confidences, self.right, len(hit))
+        if any(self.tags):
+            not_tiny = np.array(["tiny" not in tags for tags in self.tags])
+            row["recall_not_tiny"] = float(hit[not_tiny].mean())
+        if self.iou:
+            row["iou"] = float(np.mean(self.iou))
         return row
 
 
@@ -158,7 +203,31 @@ def evaluate(
         for sample in _samples(data, cache, name, limit):
             found.add(doubter.find(np.array(sample.photo)), sample, cutter.finder.threshold)
         table[name] = found.row()
+        table |= {f"{name}, {word}": row for word, row in found.rows_by_tag().items()}
+    found = FoundScores()
+    people = {name: CachedSource(data, cache, name, "val") for name in COMPOSED_OF}
+    for seed in range(min(COMPOSED_PHOTOS, limit or COMPOSED_PHOTOS)):
+        scene = composed(people, np.random.default_rng([COMPOSED_PX, seed]), COMPOSED_PX)
+        sample = _as_sample(scene)
+        found.add(doubter.find(sample.photo), sample, cutter.finder.threshold)
+        found.add_cut_outs(cutter.cut(sample.photo), scene)
+    table[COMPOSED] = found.row()
     return table
+
+
+def _as_sample(scene: Composed) -> Sample:
+    """Return a composed picture with its boxes; those of which little shows are ignored."""
+    side = len(scene.image)
+    middles = (scene.boxes[:, :2] + scene.boxes[:, 2:]) / 2
+    inside = ((middles > 0) & (middles < side)).all(axis=1)
+    return Sample(
+        name=COMPOSED,
+        photo=scene.image,
+        plane=np.full((side, side), KNOWN | SEARCHED, np.uint8),
+        boxes=scene.boxes[inside],
+        ignored=scene.boxes[~inside],
+        masked=False,
+    )
 
 
 def _samples(data: Path, cache: Path, name: str, limit: int | None) -> tqdm[Sample]:

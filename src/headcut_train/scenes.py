@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from headcut.geometry import (
+    BoolArray,
     Box,
     FloatArray,
     U8Array,
@@ -23,7 +24,7 @@ from headcut.geometry import (
 )
 from headcut_train.augment import Random, photometric
 from headcut_train.networks import FINDER_STRIDE
-from headcut_train.sources import HEAD, KNOWN, NECK, PERSON, SEARCHED, Sample
+from headcut_train.sources import HEAD, KNOWN, NECK, NO_BOXES, PERSON, SEARCHED, Sample
 
 Sources = Mapping[str, Sequence[Sample]]
 
@@ -283,15 +284,15 @@ def _beside_another(
 # ---------------------------------------------------------------- far: where are the heads?
 
 FAR_MIX = {
-    "scut_heads": 0.36,
-    "person_crops": 0.2,
-    "clothing_coparsing": 0.07,
+    "scut_heads": 0.28,
+    "person_crops": 0.25,
+    "clothing_coparsing": 0.08,
     "celebamask": 0.05,
     "lfw_parts": 0.05,
-    "scenes": 0.15,
-    "composed": 0.12,
+    "scenes": 0.16,
+    "composed": 0.13,
 }
-"""Share of each source in far pictures; "composed" sets one to five people into a scene."""
+"""Share of each source in far pictures; "composed" sets people into a scene."""
 
 SMALLEST_HEAD = 5 / 256
 """A head below this share of the look is neither to be found nor wrong to find."""
@@ -301,8 +302,9 @@ def far_picture(sources: Sources, rng: Random, size: int) -> Picture:
     """Return a look at a whole photo or a part of it for the finder, with its heads' centres."""
     kind = str(rng.choice(list(FAR_MIX), p=list(FAR_MIX.values())))
     if kind == "composed":
-        image, searched, boxes = _composed(sources, rng, size)
-        ignored = np.zeros((0, 4), np.float32)
+        scene = composed(sources, rng, size)
+        image, boxes, ignored = scene.image, scene.boxes, NO_BOXES
+        searched = np.ones((size // FINDER_STRIDE,) * 2, bool)
     else:
         sample = _pick(sources[kind], rng)
         look = _far_look(sample, rng)
@@ -358,12 +360,39 @@ def _inside(middle: float, side: float, extent: int) -> float:
     return float(np.clip(middle, side / 2, extent - side / 2))
 
 
-def _composed(sources: Sources, rng: Random, size: int) -> tuple[U8Array, np.ndarray, FloatArray]:
-    """Set one to five people, cut by their masks, into a scene without people."""
+PEOPLE = (1, 8)
+"""The fewest and the most people in a composed picture."""
+
+COMPOSED_OF = ("celebamask", "clothing_coparsing", "scenes")
+"""Sources that people and scenes come from: in these, whole people are masked."""
+
+COMPOSED_SHARES = (0.03, 0.6)
+"""Heights of their heads, as shares of the picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A scene with people set into it.
+
+    Attributes:
+        image: (S, S, 3) uint8.
+        boxes: (N, 4) float32, the heads in pixels, some beyond the border.
+        heads: (N, S, S) uint8, share of each head that shows.
+        known: (N, S, S) bool, where that is known.
+    """
+
+    image: U8Array
+    boxes: FloatArray
+    heads: U8Array
+    known: BoolArray
+
+
+def composed(sources: Sources, rng: Random, size: int) -> Composed:
+    """Set people, cut by their masks, into a scene without people; the nearest stand in front."""
     image = _scene(sources, rng, size)
-    boxes: list[FloatArray] = []
-    shares = np.sort(np.exp(rng.uniform(np.log(0.06), np.log(0.45), int(rng.integers(1, 6)))))
-    for share in shares:  # small ones, far away, first
+    people: list[tuple[FloatArray, U8Array, BoolArray]] = []
+    count = int(rng.integers(PEOPLE[0], PEOPLE[1] + 1))
+    for share in np.sort(np.exp(rng.uniform(*np.log(COMPOSED_SHARES), count))):
         name = "clothing_coparsing" if share < 0.14 else "celebamask"
         person = _pick(sources[name], rng)
         left, top, right, bottom = (float(v) for v in person.boxes[0])
@@ -372,6 +401,7 @@ def _composed(sources: Sources, rng: Random, size: int) -> tuple[U8Array, np.nda
         look_left, look_top = (left + right) / 2 - x * side, (top + bottom) / 2 - y * side
         look = (look_left, look_top, look_left + side, look_top + side)
         front, channels = _rendered(person.photo, _mask_labels(person), look, size, 0.0)
+        known = channels[..., 1] > SURE
         if name == "clothing_coparsing":  # its unknown pixels are face and neck
             channels = channels.copy()
             channels[..., 1] = np.where(channels[..., 2] > 127, 255, channels[..., 1])
@@ -379,10 +409,17 @@ def _composed(sources: Sources, rng: Random, size: int) -> tuple[U8Array, np.nda
         image = _blend(front, image, alpha)
         scale = size / side
         box = np.array([left - look[0], top - look[1], right - look[0], bottom - look[1]]) * scale
-        boxes = [b for b in boxes if not _hidden(b, alpha[..., 0])]
-        boxes.append(box.astype(np.float32))
-    cells = size // FINDER_STRIDE
-    return image, np.ones((cells, cells), bool), np.stack(boxes)
+        uncovered = 1 - alpha[..., 0]
+        people = [
+            (b, (head * uncovered).astype(np.uint8), known | (uncovered < 0.5))
+            for b, head, known in people
+            if not _hidden(b, alpha[..., 0])
+        ]
+        # Beyond its own photo there is surely nothing of this head.
+        head = channels[..., 0] * (alpha[..., 0] > 0)
+        people.append((box.astype(np.float32), head, known | (alpha[..., 0] == 0)))
+    boxes, heads, knowns = zip(*people, strict=True)
+    return Composed(image, np.stack(boxes), np.stack(heads), np.stack(knowns))
 
 
 def _hidden(box: FloatArray, alpha: FloatArray) -> bool:

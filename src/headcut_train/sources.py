@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ class Sample:
         boxes: (N, 4) float32, left, top, right, bottom in pixels; N may be 0.
         ignored: (M, 4) float32 boxes of doubtful heads, neither right nor wrong to find.
         masked: the plane's `HEAD` bit follows a drawn mask; otherwise only boxes are known.
+        tags: of each box, words on its view and state, where they are labelled.
         mistaken: (K, 4) float32 boxes that a finder took for heads by mistake; see `mistakes`.
     """
 
@@ -53,6 +55,7 @@ class Sample:
     boxes: FloatArray
     ignored: FloatArray
     masked: bool
+    tags: tuple[tuple[str, ...], ...] = ()
     mistaken: FloatArray = field(default_factory=lambda: NO_BOXES)
 
 
@@ -222,13 +225,18 @@ def _boxed(root: Path, folder: str, split: str, stems: list[Path]) -> Iterator[S
             continue
         photo = _photo(path)
         height, width = photo.shape[:2]
-        heads, ignored = [], []
+        heads, ignored, tags = [], [], []
         for head in labels[path.stem]["heads"]:
             tall = head["h"] * height
             wide = head["w"] * width if "w" in head else ASPECT * tall
             x, y = head["x"] * width, head["y"] * height
             box = (x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2)
-            (ignored if head.get("ignore") else heads).append(box)
+            if head.get("ignore"):
+                ignored.append(box)
+                continue
+            heads.append(box)
+            words = re.split(r"[,|]", f"{head.get('view', '')},{head.get('note', '')}")
+            tags.append(tuple(word.strip() for word in words if word.strip()))
         boxes = _boxes(heads)
         # In a crowd not every head is labelled, so none found there is surely wrong.
         searched = np.full((height, width), not labels[path.stem].get("crowd", False))
@@ -241,6 +249,7 @@ def _boxed(root: Path, folder: str, split: str, stems: list[Path]) -> Iterator[S
             boxes=boxes,
             ignored=_boxes(ignored),
             masked=False,
+            tags=tuple(tags),
         )
 
 
