@@ -1,14 +1,17 @@
-"""Draw the README's picture: the photo, its head on a checkerboard, and on a loud colour."""
+"""Draw the pictures of the docs with headcut itself, all from the sample photo."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 import headcut
+from headcut.options import Outline, SaveOptions
 
 ROOT = Path(__file__).parents[1]
 SIDE_PX = 360
+PANEL_PX = 240
 GAP_PX = 12
 LOUD = (255, 64, 129)
 
@@ -20,9 +23,18 @@ def checkerboard(side_px: int, square_px: int = 18) -> Image.Image:
     return Image.fromarray(grey).convert("RGB")
 
 
-def main() -> None:
-    photo = Image.open(ROOT / "examples" / "astronaut.jpg")
-    (head,) = headcut.cut(photo)
+def side_by_side(panels: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Return panels of one size in rows, with gaps between them."""
+    step = panels[0].width + GAP_PX
+    rows = -(-len(panels) // columns)
+    sheet = Image.new("RGBA", (columns * step - GAP_PX, rows * step - GAP_PX))
+    for index, panel in enumerate(panels):
+        sheet.paste(panel, (index % columns * step, index // columns * step))
+    return sheet
+
+
+def draw_readme(head: headcut.CutOut, photo: Image.Image) -> Image.Image:
+    """The photo, its head on a checkerboard, and on a loud colour."""
     small_head = head.image.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
     panels = [
         photo.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS),
@@ -31,13 +43,44 @@ def main() -> None:
     ]
     for panel in panels[1:]:
         panel.paste(small_head, mask=small_head)
-    step = SIDE_PX + GAP_PX
-    picture = Image.new("RGBA", (len(panels) * step - GAP_PX, SIDE_PX))
-    for index, panel in enumerate(panels):
-        picture.paste(panel, (index * step, 0))
-    picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(
-        ROOT / "docs" / "astronaut-cut.png", optimize=True
-    )
+    return side_by_side(panels, 3)
+
+
+OUTPUTS = (
+    SaveOptions(crop=True),
+    SaveOptions(square=PANEL_PX),
+    SaveOptions(square=PANEL_PX, padding=20),
+    SaveOptions(square=PANEL_PX, circle=True, background="#dfe7ee"),
+    SaveOptions(square=PANEL_PX, outline=Outline(6)),
+    SaveOptions(square=PANEL_PX, outline=Outline(6, "#ff4081"), background="gold"),
+    SaveOptions(square=PANEL_PX, padding=20, background="blur"),
+    SaveOptions(square=PANEL_PX, padding=5, feather=12),
+)
+"""What docs/outputs.md shows, in its order."""
+
+
+def draw_outputs(head: headcut.CutOut) -> Image.Image:
+    """One panel for each of `OUTPUTS`, on a checkerboard where it is clear."""
+    panels = []
+    for options in OUTPUTS:
+        picture = head.render(options)
+        panel = checkerboard(PANEL_PX)
+        panel.paste(picture, [(PANEL_PX - side) // 2 for side in picture.size], mask=picture)
+        panels.append(panel)
+    return side_by_side(panels, 4)
+
+
+def save(picture: Image.Image, name: str) -> None:
+    """Write a picture of 256 colours into docs/."""
+    small = picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+    small.save(ROOT / "docs" / name, optimize=True)
+
+
+def main() -> None:
+    photo = Image.open(ROOT / "examples" / "astronaut.jpg")
+    (head,) = headcut.cut(photo)
+    save(draw_readme(head, photo), "astronaut-cut.png")
+    save(draw_outputs(head), "outputs.png")
 
 
 if __name__ == "__main__":

@@ -165,6 +165,28 @@ def test_lfw_looks_for_no_second_head_far_from_the_first(tmp_path: Path) -> None
     assert not bits(sample, (50, 2)) & SEARCHED
 
 
+def test_lfw_hat_is_unknown(tmp_path: Path) -> None:
+    """Hats are labelled as background, which is wrong: a head that begins at the brows has one."""
+    label = lfw_label()
+    label.paste((0, 0, 255), (0, 0, SIDE, 40))
+    write_pair(tmp_path / "lfw_parts/train", "0", portrait_photo(), label)
+    (sample,) = read(tmp_path, "lfw_parts")
+    assert not bits(sample, HAIR) & (HEAD | KNOWN)
+    assert bits(sample, FACE) & (HEAD | KNOWN) == HEAD | KNOWN
+    assert bits(sample, WALL) & (HEAD | KNOWN) == KNOWN
+    assert sample.boxes[0][1] < 25
+
+
+def test_lfw_dark_lenses_are_unknown(tmp_path: Path) -> None:
+    """They are labelled as background, in the middle of a face."""
+    label = lfw_label()
+    label.paste((0, 0, 255), (MIDDLE - 8, 40, MIDDLE + 8, 44))
+    write_pair(tmp_path / "lfw_parts/train", "0", portrait_photo(), label)
+    (sample,) = read(tmp_path, "lfw_parts")
+    assert not bits(sample, (42, MIDDLE)) & (HEAD | KNOWN)
+    assert bits(sample, (5, MIDDLE)) & (HEAD | KNOWN) == KNOWN
+
+
 def test_lfw_box_is_the_skull(data: Path) -> None:
     (box,) = read(data, "lfw_parts")[0].boxes
     assert np.abs(box[:3] - HEAD_BOX[:3]).max() <= 4

@@ -284,11 +284,11 @@ def _beside_another(
 # ---------------------------------------------------------------- far: where are the heads?
 
 FAR_MIX = {
-    "scut_heads": 0.28,
-    "person_crops": 0.25,
-    "clothing_coparsing": 0.08,
-    "celebamask": 0.05,
-    "lfw_parts": 0.05,
+    "scut_heads": 0.24,
+    "person_crops": 0.24,
+    "clothing_coparsing": 0.06,
+    "celebamask": 0.09,
+    "lfw_parts": 0.08,
     "scenes": 0.16,
     "composed": 0.13,
 }
@@ -341,7 +341,7 @@ def _far_look(sample: Sample, rng: Random) -> Box:
         subjects = sample.mistaken
     if len(subjects):
         left, top, right, bottom = _pick_box(subjects, rng)
-        share = np.exp(rng.uniform(np.log(0.04), np.log(0.6)))
+        share = np.exp(rng.uniform(np.log(0.04), np.log(0.8)))
         side = float(np.clip((bottom - top) / share, 56, 1.4 * longest))
         x, y = (left + right) / 2, (top + bottom) / 2
     else:

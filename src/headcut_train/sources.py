@@ -134,10 +134,18 @@ LFW_CHIN = (0.64, 0.72)
 """In funneled LFW photos chins lie between these shares of the height (looked at: 60 photos)."""
 
 
+LFW_HAT = 0.24
+"""A head that begins below this share of the height wears a hat, or is bald (looked at: 48)."""
+
+LFW_CROWN = 0.18
+"""About where the top of a hat is, as a share of the height."""
+
+
 def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
     """LFW parts: red hair, green skin with the neck in it, blue the rest, on superpixels.
 
-    Green below the highest chin is unknown. Hats and dark lenses are blue, so wrong.
+    Green below the highest chin is unknown. Hats and dark lenses are blue, which is wrong: blue
+    above a head that begins too low, and blue within a face, are unknown too.
     """
     for path, photo, label in _pairs(root / "lfw_parts" / split):
         hair, skin = label[..., 0] > 127, label[..., 1] > 127
@@ -146,8 +154,19 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
             continue
         lowest_skin = np.flatnonzero(skin.any(1))[-1] + 1
         head = hair | (skin & ~below)
-        known = ~(skin & below)
         boxes = _skull_box(head, float(min(lowest_skin, LFW_CHIN[1] * len(label))))
+        hat = np.zeros_like(head)
+        middle = head[:, int(0.4 * head.shape[1]) : int(0.6 * head.shape[1])].mean(axis=1)
+        if (middle > 0.5).argmax() > LFW_HAT * len(label):
+            left, _, right, bottom = boxes[0]
+            brim = 0.3 * (right - left)
+            hat[: int(bottom), max(0, int(left - brim)) : int(right + brim)] = True
+            boxes[0, 1] = min(boxes[0, 1], LFW_CROWN * len(label))
+        border = np.pad(
+            np.zeros((len(label) - 2, label.shape[1] - 2), bool), 1, constant_values=True
+        )
+        outside = connected(~(hair | skin), border)
+        known = (hair | skin | (outside & ~hat)) & ~(skin & below)
         searched = _around(boxes, head.shape, 1.2)
         plane = head * HEAD | known * KNOWN | searched * SEARCHED
         yield Sample(
