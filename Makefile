@@ -6,8 +6,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 MODELS := src/headcut/models
-# Confidence from which a head counts, chosen on held-out photos.
-SURE := 0.36
 TRAIN_DATA = $(if $(DATA),--data $(DATA))
 
 help:  ## Show these targets
@@ -37,10 +35,11 @@ picture: .venv/.core  ## Draw the README's picture again
 
 train: .venv/.dev  ## Train both networks and export them; DATA=folder of the data sets
 	$(BIN)/headcut-train train recipes/finder.toml $(TRAIN_DATA)
-	$(BIN)/headcut-train export runs/finder/last.pt -o $(MODELS)/finder.onnx --threshold $(SURE) $(TRAIN_DATA)
+	$(BIN)/headcut-train export runs/finder/last.pt -o $(MODELS)/finder.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train mine $(TRAIN_DATA)
 	$(BIN)/headcut-train train recipes/segmenter.toml $(TRAIN_DATA)
 	$(BIN)/headcut-train export runs/segmenter/last.pt -o $(MODELS)/segmenter.onnx $(TRAIN_DATA)
+	$(BIN)/headcut-train calibrate $(MODELS)/finder.onnx $(TRAIN_DATA)
 
 clean:  ## Remove .venv and caches; training runs stay
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

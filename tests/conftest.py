@@ -47,6 +47,9 @@ class RedFinder:
         spans = zip(edges[::2], edges[1::2], strict=True)
         return [_head(red, int(left), int(right), n) for n, (left, right) in enumerate(spans)]
 
+    def confidence(self, head: Head, share: float, photo_shape: tuple[int, int]) -> float:
+        return head.confidence * share
+
 
 def _head(red: np.ndarray, left: int, right: int, number: int) -> Head:
     rows = np.flatnonzero(red[:, left:right].any(axis=1))

@@ -5,12 +5,15 @@ The model is a stand-in: in a look it sees every red square, as a head of the sq
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from headcut.errors import ModelError
 from headcut.find import (
     Head,
     HeadFinder,
@@ -38,8 +41,13 @@ class SquareModel:
     size = 256
     threshold = 0.5
 
-    def __init__(self, confidence: float = 0.9, cut_confidence: float = 0.9) -> None:
+    path = Path("made.onnx")
+
+    def __init__(
+        self, confidence: float = 0.9, cut_confidence: float = 0.9, calibration: str = ""
+    ) -> None:
         self.confidence, self.cut_confidence = confidence, cut_confidence
+        self.metadata = {"calibration": calibration}
         self.looks = 0
 
     def run(self, image: U8Array) -> list[FloatArray]:
@@ -321,11 +329,35 @@ def test_parts_of_a_surer_head_are_dropped_and_heads_side_by_side_are_not() -> N
     assert without_parts([face, friend]) == [face, friend]
 
 
-@pytest.mark.parametrize(("threshold", "count"), [(None, 0), (0.3, 1)])
-def test_threshold_is_the_models_own_unless_given(threshold: float | None, count: int) -> None:
+@pytest.mark.parametrize(("proposes", "count"), [(0.5, 0), (0.3, 1)])
+def test_what_the_network_doubts_is_not_proposed(proposes: float, count: int) -> None:
     photo = photo_with((80, 80, 120, 130), shape=(256, 256))
-    finder = HeadFinder(SquareModel(confidence=0.4), threshold)
+    finder = HeadFinder(SquareModel(confidence=0.4), proposes=proposes)
     assert len(finder.find(photo)) == count
+
+
+def test_threshold_is_the_models_own_unless_given() -> None:
+    assert HeadFinder(SquareModel()).threshold == 0.5
+    assert HeadFinder(SquareModel(), 0.3).threshold == 0.3
+
+
+def test_confidence_grows_with_what_both_looks_say() -> None:
+    finder = HeadFinder(SquareModel(calibration="1 2 0.5 1"))
+    faint, sure = Head((0, 0, 50, 60), 0.2), Head((0, 0, 50, 60), 0.9)
+    large = Head((0, 0, 500, 600), 0.2)
+    shape = (1000, 800)
+    assert finder.confidence(faint, 0.9, shape) < finder.confidence(sure, 0.9, shape)
+    assert finder.confidence(faint, 0.5, shape) < finder.confidence(faint, 0.9, shape)
+    assert finder.confidence(faint, 0.9, shape) < finder.confidence(large, 0.9, shape)
+    evidence = 1 + 2 * np.log(0.2 / 0.8) + 0.5 * np.log(9) + np.log(0.06)
+    assert finder.confidence(faint, 0.9, shape) == pytest.approx(1 / (1 + np.exp(-evidence)))
+    assert 0 < finder.confidence(faint, 0.0, shape) < finder.confidence(sure, 1.0, shape) < 1
+
+
+def test_damaged_calibration_is_named() -> None:
+    for text in ("1 2 x 4", "1 2 3 4 5"):
+        with pytest.raises(ModelError, match="damaged calibration"):
+            HeadFinder(SquareModel(calibration=text))
 
 
 @pytest.mark.parametrize(

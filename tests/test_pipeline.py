@@ -54,10 +54,8 @@ def test_head_that_leaves_the_photo_is_cut_at_its_border(cutter: HeadCutter) -> 
     assert iou(left, is_red(np.asarray(photo)) & (np.arange(300) < 150)) > 0.93
 
 
-class LostFinder:
+class LostFinder(RedFinder):
     """Says that a head is where no photo is."""
-
-    threshold = 0.5
 
     def find(self, photo: U8Array) -> list[Head]:
         return [Head((-500.0, -500.0, -400.0, -400.0), 0.9)]

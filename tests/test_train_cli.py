@@ -116,6 +116,17 @@ def test_kept_weights_are_exported_when_their_network_is_named(
     assert abs(path.stat().st_size - models["segmenter"].stat().st_size) < 100
 
 
+def test_calibrate_needs_heads_to_learn_from(
+    models: dict[str, Path], place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A finder of two steps proposes nothing: its file stays as it is."""
+    before = models["finder"].read_bytes()
+    arguments = [models["finder"], "--segmenter", models["segmenter"], *place.folders]
+    assert run("calibrate", *arguments) == 2
+    assert "calibration needs right and wrong heads" in capsys.readouterr().err
+    assert models["finder"].read_bytes() == before
+
+
 def test_evaluate_prints_a_table_and_writes_json_and_a_sheet(
     models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from headcut.errors import ModelError
 from headcut.geometry import (
     Box,
     FloatArray,
@@ -27,6 +29,9 @@ PART_OF_ONE_HEAD = 0.8
 FAINT = 0.05
 """Confidence below which a look has no opinion."""
 
+PROPOSED = 0.15
+"""Confidence from which a head is worth a closer look."""
+
 VISIBLE = (0.03, 0.95)
 """Heights of heads, as shares of a look, that the look has an opinion on."""
 
@@ -44,7 +49,8 @@ WORTH_TILES_PX = 320
 class Head:
     """Where a head is: its box from crown to chin, and how sure that is, in [0, 1].
 
-    The finder proposes; `HeadCutter` multiplies its confidence by what the closer look confirms.
+    What a finder proposes has the network's own confidence; what a `HeadCutter` gives, that of both
+    looks together.
     """
 
     box_px: Box
@@ -55,20 +61,79 @@ Look = tuple[Box, list[Head]]
 """A square of the photo, and what the finder took for heads in it."""
 
 
+def log_odds(chance: float) -> float:
+    """Return the log odds of a chance, which is taken for at least 1 % and at most 99 %."""
+    chance = min(max(chance, 0.01), 0.99)
+    return math.log(chance / (1 - chance))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What chance a proposed head has, by what the looks said of it (logistic regression).
+
+    Fitted by `headcut-train calibrate` on held-out photos, and kept in the finder's file as
+    "calibration": four numbers in this order. Without them, what the segmenter confirms wholly
+    keeps the finder's confidence.
+    """
+
+    constant: float = -log_odds(1)
+    proposed: float = 1.0
+    confirmed: float = 1.0
+    size: float = 0.0
+
+    def chance(self, proposed: float, share: float, size: float) -> float:
+        """Return how sure both looks together are, in [0, 1].
+
+        Args:
+            proposed: the finder's own confidence, in [0, 1].
+            share: of the middle of the box, what the segmenter calls head, in [0, 1].
+            size: height of the box by the photo's longest side.
+        """
+        evidence = (
+            self.constant
+            + self.proposed * log_odds(proposed)
+            + self.confirmed * log_odds(share)
+            + self.size * math.log(size)
+        )
+        return 1 / (1 + math.exp(-evidence))
+
+
 class HeadFinder:
-    """Finds every head in a photo.
+    """Proposes every head in a photo.
 
     Args:
         model: a finder's model file.
-        threshold: confidence from which a head counts; the model's own by default.
+        threshold: confidence from which a head counts, after the closer look; the model's own by
+            default.
+        proposes: the network's confidence from which a head is worth a closer look.
+
+    Raises:
+        ModelError: the calibration in the file is damaged.
     """
 
-    def __init__(self, model: Model, threshold: float | None = None):
+    def __init__(self, model: Model, threshold: float | None = None, *, proposes: float = PROPOSED):
         self.model = model
         self.threshold = model.threshold if threshold is None else threshold
+        self.proposes = proposes
+        try:
+            numbers = model.metadata.get("calibration", "").split()
+            self.calibration = Calibration(*map(float, numbers))
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{model.path}: damaged calibration; export it again") from error
+
+    def confidence(self, head: Head, share: float, photo_shape: tuple[int, int]) -> float:
+        """Return how sure both looks together are of a proposed head, in [0, 1].
+
+        Args:
+            head: as proposed.
+            share: of the middle of its box, what the segmenter calls head, in [0, 1].
+            photo_shape: (height, width) of the photo.
+        """
+        size = (head.box_px[3] - head.box_px[1]) / max(photo_shape)
+        return self.calibration.chance(head.confidence, share, size)
 
     def find(self, photo: U8Array) -> list[Head]:
-        """Return the heads of a photo from left to right; none is a valid answer.
+        """Return the heads that a photo may hold, from left to right; none is a valid answer.
 
         Args:
             photo: (H, W, 3) uint8 sRGB.
@@ -80,9 +145,9 @@ class HeadFinder:
             centre, sizes = self.model.run(crop_for_model(seen, box, self.model.size))
             heads = heads_in_maps(centre[0], sizes, box, FAINT)
             looks.append((box, [h for h in heads if not _cut_by_look(h.box_px, box, shape)]))
-        sure = [h for _, heads in looks for h in heads if h.confidence >= self.threshold]
+        sure = [h for _, heads in looks for h in heads if h.confidence >= self.proposes]
         agreed = [_agreed(head, looks, shape) for head in _distinct(sure)]
-        found = [head for head in agreed if head.confidence >= self.threshold]
+        found = [head for head in agreed if head.confidence >= self.proposes]
         scale = max(photo.shape[:2]) / max(shape)  # the longer side is rounded less
         ordered = sorted(found, key=lambda head: head.box_px[0] + head.box_px[2])
         return [Head(scaled_box(head.box_px, scale), head.confidence) for head in ordered]

@@ -57,7 +57,10 @@ class Finder(Protocol):
         """Confidence from which a head counts, in [0, 1]."""
 
     def find(self, photo: U8Array) -> list[Head]:
-        """Return the heads of an (H, W, 3) uint8 sRGB photo, left to right; may be empty."""
+        """Return what may be heads in an (H, W, 3) uint8 sRGB photo, left to right."""
+
+    def confidence(self, head: Head, share: float, photo_shape: tuple[int, int]) -> float:
+        """Return how sure it is of such a head, given what share of its middle is head."""
 
 
 class Segmenter(Protocol):
@@ -139,7 +142,8 @@ class HeadCutter:
         visible = inside_photo(proposed.box_px, shape)
         box = crop_box_for(proposed.box_px)
         masks = self._masks(pixels, box, visible)
-        head = Head(proposed.box_px, proposed.confidence * share_of_head(masks[0], box, visible))
+        share = share_of_head(masks[0], box, visible)
+        head = Head(proposed.box_px, self.finder.confidence(proposed, share, shape))
         for _ in range(MOST_WIDENINGS):
             wider = wider_box(masks[0], box, shape)
             if wider is None or head.confidence < self.finder.threshold:

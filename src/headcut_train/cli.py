@@ -1,4 +1,4 @@
-"""`headcut-train`: samples, mine, train, export, evaluate."""
+"""`headcut-train`: samples, mine, train, export, calibrate, evaluate."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from headcut.errors import HeadcutError, OptionError
-from headcut.find import HeadFinder
+from headcut.find import PROPOSED, HeadFinder
 from headcut.geometry import U8Array
 from headcut.model_file import open_model
 from headcut.pipeline import HeadCutter
 from headcut.segment import HeadSegmenter
 from headcut_train.cache import CachedSource
+from headcut_train.calibrate import (
+    FITTED_ON,
+    PHOTOS_A_SET,
+    draw_reliability,
+    fit,
+    least_threshold,
+    observe,
+    write_calibration,
+)
 from headcut_train.evaluate import as_text, contact_sheet, evaluate
 from headcut_train.export import RESEARCH, export_onnx
 from headcut_train.mistakes import MINED_SOURCES, mistakes
@@ -36,9 +45,6 @@ app = typer.Typer(
 Data = Annotated[Path, typer.Option(help="Folder of the data sets.")]
 Cache = Annotated[Path, typer.Option(help="Folder of decoded photos, made on first use.")]
 DATA, CACHE = Path("data"), Path("runs/cache")
-
-LOWEST_CONFIDENCE = 0.15
-"""From here on found heads enter the precision-recall curve."""
 
 
 @app.command()
@@ -68,7 +74,7 @@ def mine(
     cache: Cache = CACHE,
 ) -> None:
     """Keep what a finder takes for heads by mistake, for `train` to show to both networks."""
-    doubtful = HeadFinder(open_model(finder), LOWEST_CONFIDENCE / 2)
+    doubtful = HeadFinder(open_model(finder), proposes=PROPOSED / 2)
     for name, source in open_sources(_folder(data), cache).items():
         if name in MINED_SOURCES:
             found = [mistakes(doubtful, sample) for sample in tqdm(source, desc=name, disable=None)]
@@ -121,6 +127,32 @@ def export(
     typer.echo(f"{out}: {out.stat().st_size} bytes, largest difference {difference:.5f}")
 
 
+@app.command()
+def calibrate(
+    finder: Annotated[Path, typer.Argument(help="Finder's ONNX file; its metadata is renewed.")],
+    segmenter: Annotated[
+        str, typer.Option(help="Segmenter: a bundled name or a file.")
+    ] = "segmenter",
+    curve: Annotated[Path | None, typer.Option(help="PNG of the reliability by set.")] = None,
+    data: Data = DATA,
+    cache: Cache = CACHE,
+) -> None:
+    """Fit how sure a found head is, and choose the threshold, on held-out photos."""
+    proposer, closer = HeadFinder(open_model(finder)), HeadSegmenter(open_model(segmenter))
+    observed = {}
+    for name in (*FITTED_ON, "wild"):
+        source = CachedSource(_folder(data), cache, name, "val")
+        step = max(1, len(source) // PHOTOS_A_SET)
+        observed[name] = observe(proposer, closer, [source[i] for i in range(0, len(source), step)])
+    fitted = fit({name: observed[name] for name in FITTED_ON})
+    threshold = least_threshold(fitted, observed["scenes"])
+    write_calibration(finder, fitted, threshold)
+    typer.echo(f"{finder}: {fitted}, threshold {threshold:g}")
+    if curve:
+        draw_reliability(fitted, observed, curve)
+        typer.echo(curve)
+
+
 @app.command("evaluate")
 def evaluate_command(
     model: Annotated[
@@ -137,7 +169,7 @@ def evaluate_command(
     """Score model files by set, run as a user runs them."""
     found, segmenter = open_model(finder), HeadSegmenter(open_model(model))
     sure = HeadFinder(found, threshold)
-    unsure = HeadFinder(found, min(LOWEST_CONFIDENCE, sure.threshold))
+    unsure = HeadFinder(found, 0.0)
     cutter = HeadCutter(finder=sure, segmenter=segmenter)
     doubter = HeadCutter(finder=unsure, segmenter=segmenter)
     table = evaluate(cutter, doubter, data=_folder(data), cache=cache, limit=limit)

@@ -99,7 +99,7 @@ class FoundScores:
         taken = match_heads([head.box_px for head in ordered], sample.boxes)
         found, false = set(), 0
         for head, label in zip(ordered, taken, strict=True):
-            if label is None and not _counts_as_false(head, sample):
+            if label is None and not counts_as_false(head, sample):
                 continue
             self.confidences.append(head.confidence)
             self.right.append(label is not None)
@@ -159,7 +159,7 @@ class FoundScores:
         return row
 
 
-def _counts_as_false(head: Head, sample: Sample) -> bool:
+def counts_as_false(head: Head, sample: Sample) -> bool:
     """Whether a head that matches no label is surely wrong."""
     left, top, right, bottom = head.box_px
     if any(is_found(head.box_px, tuple(box)) for box in sample.ignored):
