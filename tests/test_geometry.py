@@ -19,6 +19,7 @@ from headcut.geometry import (
     covered_pixels,
     crop_box_for,
     crop_for_model,
+    framed_box,
     paste_alpha,
     whole_photo_box,
     wider_box,
@@ -260,3 +261,9 @@ def test_connected_follows_a_winding_way_and_no_diagonal() -> None:
     wanted = inside.copy()
     wanted[5, 5] = False
     assert (connected(inside, seed) == wanted).all()
+
+
+def test_frame_is_a_square_around_what_is_head() -> None:
+    mask = np.zeros((100, 100), np.float32)
+    mask[20:60, 30:50] = 1  # in photo pixels: x 160 to 200, y 240 to 320
+    assert framed_box(mask, (100, 200, 300, 400)) == pytest.approx((128, 228, 232, 332))

@@ -31,6 +31,10 @@ HEADS_PER_CROP = 2.0
 """Side of a head's crop in head heights: room for hair that falls below the chin."""
 
 
+HEADS_PER_FRAME = 1.3
+"""Side of the last look's square by the head's longer side, long hair included."""
+
+
 def centred_square(centre_x: float, centre_y: float, side: float) -> Box:
     """Return the square box of that side, in pixels, around a point."""
     half = side / 2
@@ -73,6 +77,21 @@ def wider_box(mask: FloatArray, box: Box, photo_shape: tuple[int, int]) -> Box |
     to_left = growth * (0.5 + 0.5 * (leaves_left - leaves_right))
     to_top = growth * (0.5 + 0.5 * (leaves_top - leaves_bottom))
     return (left - to_left, top - to_top, right + growth - to_left, bottom + growth - to_top)
+
+
+def framed_box(mask: FloatArray, box: Box) -> Box:
+    """Return the square that frames what a mask calls head, with some room around it.
+
+    Args:
+        mask: (S, S) float32 in [0, 1]; at least one pixel is above a half.
+        box: the mask's square, in photo pixels.
+    """
+    rows, columns = np.flatnonzero((mask > 0.5).any(1)), np.flatnonzero((mask > 0.5).any(0))
+    pixel = (box[2] - box[0]) / len(mask)
+    width, height = columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]
+    x = box[0] + (columns[0] + width / 2) * pixel
+    y = box[1] + (rows[0] + height / 2) * pixel
+    return centred_square(x, y, HEADS_PER_FRAME * float(max(width, height)) * pixel)
 
 
 def _runs_out(border: FloatArray) -> bool:

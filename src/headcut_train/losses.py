@@ -19,10 +19,9 @@ def mask_loss(logits: Tensor, target: Tensor, weight: Tensor, _: Tensor) -> Tens
     weight = weight.expand_as(target)
     bce = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="none")
     bce = bce.sum((0, 2, 3)) / weight.sum((0, 2, 3)).clamp(min=1)
-    share = torch.sigmoid(logits) * weight
-    wanted = target * weight
-    overlap = (share * wanted).sum((2, 3))
-    total = share.sum((2, 3)) + wanted.sum((2, 3))
+    share = torch.sigmoid(logits)
+    overlap = (share * target * weight).sum((2, 3))
+    total = ((share + target) * weight).sum((2, 3))
     dice = 1 - (2 * overlap + 1) / (total + 1)
     return (bce + dice.mean(0)).sum()
 
