@@ -70,17 +70,11 @@ def draw_outputs(head: headcut.CutOut) -> Image.Image:
     return side_by_side(panels, 4)
 
 
-def save(picture: Image.Image, name: str) -> None:
-    """Write a picture of 256 colours into docs/."""
-    small = picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
-    small.save(ROOT / "docs" / name, optimize=True)
-
-
 def main() -> None:
     photo = Image.open(ROOT / "examples" / "astronaut.jpg")
     (head,) = headcut.cut(photo)
-    save(draw_readme(head, photo), "astronaut-cut.png")
-    save(draw_outputs(head), "outputs.png")
+    draw_readme(head, photo).save(ROOT / "docs" / "astronaut-cut.png", optimize=True)
+    draw_outputs(head).save(ROOT / "docs" / "outputs.png", optimize=True)
 
 
 if __name__ == "__main__":
