@@ -38,8 +38,8 @@ picture: .venv/.core  ## Draw the README's picture again
 train: .venv/.dev  ## Train both networks and export them; DATA=folder of the data sets
 	$(BIN)/headcut-train train recipes/finder.toml $(TRAIN_DATA)
 	$(BIN)/headcut-train train recipes/segmenter.toml $(TRAIN_DATA)
-	$(BIN)/headcut-train export runs/finder/last.pt -o $(MODELS)/finder.onnx --threshold $(SURE) $(TRAIN_DATA)
-	$(BIN)/headcut-train export runs/segmenter/last.pt -o $(MODELS)/segmenter.onnx $(TRAIN_DATA)
+	$(BIN)/headcut-train export onnx runs/finder/last.pt -o $(MODELS)/finder.onnx --threshold $(SURE) $(TRAIN_DATA)
+	$(BIN)/headcut-train export onnx runs/segmenter/last.pt -o $(MODELS)/segmenter.onnx $(TRAIN_DATA)
 
 clean:  ## Remove .venv and caches; training runs stay
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,6 +26,9 @@ sizes = [[1.0, 64]]
 """
 
 
+FEW = ["--crops", "2"]
+
+
 @dataclass
 class Place:
     """Where the commands of this module work: data, cache, recipes and what they write."""
@@ -71,8 +74,8 @@ def models(place: Place) -> dict[str, Path]:
         recipe = place.recipe(network)
         assert run("train", recipe, "--out", out, "--workers", "0", *place.folders) == 0
         kept = place.root / f"{network}.pt"
-        arguments = ["-o", path, "--weights", kept, "--threshold", "0.4", *place.folders]
-        assert run("export", out / "last.pt", *arguments) == 0
+        arguments = ["-o", path, "--weights", kept, "--threshold", "0.4", *FEW, *place.folders]
+        assert run("export", "onnx", out / "last.pt", *arguments) == 0
         assert kept.is_file()
         paths[network] = path
     return paths
@@ -111,8 +114,10 @@ def test_kept_weights_are_exported_when_their_network_is_named(
 ) -> None:
     """They are weights alone, so somebody must say of what."""
     kept, path = place.root / "segmenter.pt", tmp_path / "again.onnx"
-    assert run("export", kept, "-o", path, *place.folders) == 2
-    assert run("export", kept, "--network", "segmenter", "-o", path, *place.folders) == 0
+    assert run("export", "onnx", kept, "-o", path, *FEW, *place.folders) == 2
+    assert (
+        run("export", "onnx", kept, "--network", "segmenter", "-o", path, *FEW, *place.folders) == 0
+    )
     assert abs(path.stat().st_size - models["segmenter"].stat().st_size) < 100
 
 
@@ -193,7 +198,7 @@ def test_missing_or_damaged_checkpoint(
     path, out = tmp_path / "last.pt", tmp_path / "model.onnx"
     if content:
         path.write_bytes(content)
-    code, line = failed(capsys, "export", path, "-o", out, *place.folders)
+    code, line = failed(capsys, "export", "onnx", path, "-o", out, *place.folders)
     assert code == 1
     assert "last.pt: " in line
     assert "checkpoint" in line
@@ -213,16 +218,18 @@ def test_export_of_an_unknown_network(
     models: dict[str, Path], place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = place.root / "finder.pt"
-    code, line = failed(capsys, "export", kept, "-o", "a.onnx", "--network", "unet", *place.folders)
+    code, line = failed(
+        capsys, "export", "onnx", kept, "-o", "a.onnx", "--network", "unet", *place.folders
+    )
     assert code == 2
-    assert "pass --network finder|segmenter|encoder-decoder" in line
+    assert "pass --network finder|segmenter|encoder-decoder|lr-aspp" in line
 
 
 def test_export_as_another_network(
     models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "model.onnx"
-    command = ["export", place.root / "finder.pt", "--network", "segmenter", "-o", out]
+    command = ["export", "onnx", place.root / "finder.pt", "--network", "segmenter", "-o", out]
     code, line = failed(capsys, *command, *place.folders)
     assert code == 1
     assert "not the weights of a Segmenter" in line

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from made_data import noise_photo
+from made_network import drawn_crops, used_network
 from onnx import TensorProto, numpy_helper
 from torch import nn
 
@@ -17,60 +17,41 @@ import headcut
 from headcut.errors import ModelError, OutputError
 from headcut.geometry import U8Array
 from headcut.model_file import Model
-from headcut_train import export as exporting
-from headcut_train.export import (
-    LARGEST_DIFFERENCE,
-    OPSET,
-    export_onnx,
-    largest_difference,
-    weights_sha256,
-)
-from headcut_train.networks import NETWORKS
-
-
-def used_network(name: str) -> nn.Module:
-    """A network whose norms have seen pictures and whose answers are not all one half."""
-    torch.manual_seed(0)
-    network = NETWORKS[name]()
-    with torch.no_grad():
-        for _ in range(2):
-            network(torch.rand(2, 3, 64, 64) * 255)
-        network.head.weight *= 20
-        network.head.bias.zero_()
-    return network.eval()
+from headcut_train.export import onnx_file
+from headcut_train.export.onnx_file import OPSET, export_onnx
+from headcut_train.export.parity import LIMITS, Parity, compare, weights_sha256
 
 
 @pytest.fixture(scope="module")
 def crops() -> U8Array:
-    smooth = np.linspace(0, 255, 256 * 256 * 3).astype(np.uint8).reshape(256, 256, 3)
-    return np.stack([noise_photo((256, 256)), smooth])
+    return drawn_crops()
 
 
 @pytest.fixture(scope="module", params=["finder", "segmenter"])
 def exported(
     request: pytest.FixtureRequest, crops: U8Array, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, nn.Module, Path, float]:
-    """Name, network, its file, and the difference that the export reported."""
+) -> tuple[str, nn.Module, Path, Parity]:
+    """Name, network, its file, and the parity that the export reported."""
     network = used_network(request.param)
     path = tmp_path_factory.mktemp("models") / "new" / f"{request.param}.onnx"
-    difference = export_onnx(network, request.param, path, threshold=0.3, crops=crops)
-    return request.param, network, path, difference
+    parity = export_onnx(network, request.param, path, threshold=0.3, crops=crops)
+    return request.param, network, path, parity
 
 
-Exported = tuple[str, nn.Module, Path, float]
+Exported = tuple[str, nn.Module, Path, Parity]
 
 
 def test_file_gives_what_the_network_gives(exported: Exported, crops: U8Array) -> None:
-    _, network, path, difference = exported
+    _, network, path, parity = exported
     model = Model(path)
     for crop in crops:
         planes = torch.from_numpy(crop.transpose(2, 0, 1)[None].copy()).float()
         with torch.inference_mode():
             wanted = network.exported(planes)
         for ours, theirs in zip(model.run(crop), wanted, strict=True):
-            assert np.abs(ours - theirs[0].numpy()).max() <= difference
-    assert difference <= LARGEST_DIFFERENCE
-    assert largest_difference(network, model, crops) == difference
+            assert np.abs(ours - theirs[0].numpy()).max() <= parity.largest
+    assert parity.within(LIMITS["fp16"])
+    assert compare(network, model.run, crops, threshold=0.3) == parity
 
 
 def test_answers_that_are_compared_differ_from_place_to_place(
@@ -115,7 +96,7 @@ def test_only_the_file_is_left(exported: Exported) -> None:
 
 def disturbed(part: str, by: float = 1.0) -> Callable[[onnx.ModelProto], None]:
     """A conversion that spoils one weight on its way: the first whose name holds `part`."""
-    convert = exporting._store_weights_in_half
+    convert = onnx_file._store_weights_in_half
 
     def spoil(model: onnx.ModelProto) -> None:
         convert(model)
@@ -141,9 +122,9 @@ def test_broken_conversion_is_refused_and_nothing_is_written(
     name: str, part: str, by: float, crops: U8Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every output is compared: a shifted box is as wrong as a shifted mask."""
-    monkeypatch.setattr(exporting, "_store_weights_in_half", disturbed(part, by))
+    monkeypatch.setattr(onnx_file, "_store_weights_in_half", disturbed(part, by))
     path = tmp_path / "model.onnx"
-    with pytest.raises(ModelError, match=r"differs from the network by .*; not written"):
+    with pytest.raises(ModelError, match=r"differs from the network .*; not written"):
         export_onnx(used_network(name), name, path, threshold=0.5, crops=crops)
     assert list(tmp_path.iterdir()) == []
 
@@ -153,7 +134,7 @@ def test_refused_file_leaves_the_old_one(
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"the old one")
-    monkeypatch.setattr(exporting, "_store_weights_in_half", disturbed("head.weight"))
+    monkeypatch.setattr(onnx_file, "_store_weights_in_half", disturbed("head.weight"))
     with pytest.raises(ModelError):
         export_onnx(used_network("segmenter"), "segmenter", path, threshold=0.5, crops=crops)
     assert path.read_bytes() == b"the old one"
