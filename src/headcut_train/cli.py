@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +24,7 @@ from headcut.segment import HeadSegmenter
 from headcut_train.cache import CachedSource
 from headcut_train.evaluate import as_text, contact_sheet, evaluate
 from headcut_train.export.crops import crops_of_sample, crops_of_training
+from headcut_train.export.description import describe
 from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
 from headcut_train.mistakes import MINED_SOURCES, mistakes
@@ -174,8 +177,8 @@ def coreml_command(
     cache: Cache = CACHE,
 ) -> None:
     """Write a Core ML model, for Xcode: an image in, probabilities per pixel out."""
-    # Imported here, for coremltools takes seconds to load.
-    from headcut_train.export.coreml_file import export_coreml
+    with _coremltools_at_hand():  # imported here, for it takes seconds to load
+        from headcut_train.export.coreml_file import export_coreml
 
     name, trained = _trained(model, network)
     real = _export_data(data)
@@ -198,9 +201,8 @@ def inspect(
     file: Annotated[Path, typer.Argument(help=".onnx, .mlpackage or .mlmodel.")],
 ) -> None:
     """Say what is in a model file: inputs, outputs, operators, sizes, metadata, licence."""
-    from headcut_train.export.description import describe
-
-    typer.echo(describe(file))
+    with _coremltools_at_hand():
+        typer.echo(describe(file))
 
 
 @app.command("evaluate")
@@ -236,6 +238,18 @@ def _folder(data: Path) -> Path:
     if not data.is_dir():
         raise OptionError(f"{data}: no such folder; name the data with --data")
     return data
+
+
+@contextmanager
+def _coremltools_at_hand() -> Iterator[None]:
+    """Say what to install where coremltools is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "coremltools":
+            raise
+        words = 'Core ML files need coremltools: pip install -e ".[coreml]"'
+        raise OptionError(words) from error
 
 
 def _trained(model: Path, network: str | None) -> tuple[str, nn.Module]:

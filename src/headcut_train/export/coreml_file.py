@@ -203,7 +203,7 @@ def _converted(
             **options,
         )
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+        reason = " ".join(str(error).split()) or repr(error)
         raise ModelError(f"coremltools cannot convert the network: {reason}") from error
     return _compressed(model, format, quantize)
 
@@ -270,7 +270,7 @@ def palette(weight: FloatArray, rounds: int = 100) -> tuple[FloatArray, U8Array]
     flat = weight.astype(np.float64).ravel()
     line = np.sort(flat)
     sums = np.concatenate([[0.0], line.cumsum()])
-    counts, edges = np.histogram(line, 2000)
+    counts, edges = np.histogram(line, 128)
     share = np.cbrt(counts).cumsum()
     values = np.interp((np.arange(PALETTE) + 0.5) / PALETTE, share / share[-1], edges[1:])
     for _ in range(rounds):

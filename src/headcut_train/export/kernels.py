@@ -46,7 +46,8 @@ def conv2d(
     padded = np.pad(x, ((0, 0), (0, 0), (before[0], after[0]), (before[1], after[1])))
     height = _places(padded.shape[2], rows, stride[0], dilation[0])
     width = _places(padded.shape[3], columns, stride[1], dilation[1])
-    taps = weight.reshape(groups, out_channels // groups, seen_channels, rows, columns)
+    by_group = weight.reshape(groups, out_channels // groups, seen_channels, rows, columns)
+    taps = np.ascontiguousarray(by_group.transpose(3, 4, 0, 1, 2))  # else `@` is 20 times slower
     total = np.zeros((len(x), groups, out_channels // groups, height * width), np.float32)
     for row in range(rows):
         for column in range(columns):
@@ -55,7 +56,7 @@ def conv2d(
                 row * dilation[0] :: stride[0],
                 column * dilation[1] :: stride[1],
             ][..., :height, :width].reshape(len(x), groups, seen_channels, -1)
-            tap = taps[..., row, column]
+            tap = taps[row, column]
             # One channel a group is a product, which `@` would make in a loop over the groups.
             total += tap * seen if seen_channels == 1 else tap @ seen
     result = total.reshape(len(x), out_channels, height, width)

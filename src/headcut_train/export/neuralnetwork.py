@@ -221,10 +221,12 @@ LAYERS: dict[str, Callable[[Any, list[FloatArray]], FloatArray]] = {
         g[0], p.thresholdedReLU.alpha
     ),
     "add": _add,
+    "addBroadcastable": _add,
     "convolution": _convolution,
     "greaterEqual": _greater_equal,
     "loadConstantND": _constant,
     "multiply": _multiply,
+    "multiplyBroadcastable": _multiply,
     "pooling": _pooling,
     "reorganizeData": _reorganize,
     "slice": _slice,

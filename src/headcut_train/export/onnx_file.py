@@ -171,6 +171,8 @@ def _in_eight_bits(model: onnx.ModelProto, crops: U8Array) -> onnx.ModelProto:
 
     with tempfile.TemporaryDirectory() as folder:
         full, small = Path(folder) / "full.onnx", Path(folder) / "small.onnx"
+        # What it would warn to do first, fold the norms, the exporter has done.
+        helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
         onnx.save(model, full)
         reader: Any = _Calibration(crops)
         quantize_static(

@@ -115,11 +115,15 @@ def refuse(path: Path, parity: Parity, limits: Parity) -> None:
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """Return the sha-256 of a network's weights, in the order of its state."""
+    """Return the sha-256 of a network's weights, in the order of its state.
+
+    Of their halves: so a checkpoint and the weights that `train.save_weights` keeps of it agree.
+    """
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
+        kept = value.half() if value.dtype.is_floating_point else value
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(kept.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
