@@ -202,7 +202,7 @@ def _converted(
             skip_model_load=True,
             **options,
         )
-    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()) or repr(error)
         raise ModelError(f"coremltools cannot convert the network: {reason}") from error
     return _compressed(model, format, quantize)
