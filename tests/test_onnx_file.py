@@ -9,8 +9,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from conftest import ROOT
+from made_data import noise_photo
 from made_network import drawn_crops, used_network
 from onnx import TensorProto, numpy_helper
+from PIL import Image
 from torch import nn
 
 import headcut
@@ -18,7 +21,8 @@ from headcut.errors import ModelError, OutputError
 from headcut.geometry import U8Array
 from headcut.model_file import Model
 from headcut_train.export import onnx_file
-from headcut_train.export.onnx_file import OPSET, export_onnx
+from headcut_train.export.description import describe
+from headcut_train.export.onnx_file import OPSET, Quantize, export_onnx
 from headcut_train.export.parity import LIMITS, Parity, compare, weights_sha256
 
 
@@ -154,3 +158,73 @@ def test_digest_follows_the_weights() -> None:
     with torch.no_grad():
         other.head.bias[0] += 1e-3
     assert weights_sha256(one) != weights_sha256(other)
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_other_precisions(
+    quantize: Quantize, crops: U8Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In 8 bits random weights lie on the threshold, where trained ones rarely do."""
+    limits = Parity(largest=0.5, mean=0.1, iou=0.0) if quantize == "int8" else LIMITS["none"]
+    monkeypatch.setitem(onnx_file.ONNX_LIMITS, quantize, limits)
+    path, network = tmp_path / "model.onnx", used_network("segmenter")
+    export_onnx(network, "segmenter", path, threshold=0.5, crops=crops, quantize=quantize)
+    model = onnx.load(path)
+    large = {w.data_type for w in model.graph.initializer if np.prod(w.dims) >= 256}
+    assert large == {TensorProto.INT8 if quantize == "int8" else TensorProto.FLOAT}
+    assert Model(path).metadata["weights_sha256"] == weights_sha256(network)
+    assert {node.op_type for node in model.graph.node} <= onnx_file.WASM_OPERATORS
+    scales = [w for w in model.graph.initializer if w.name.endswith("weight_scale") and w.dims]
+    assert bool(scales) == (quantize == "int8"), "a scale per channel"
+
+
+def test_operator_that_the_web_lacks_is_named(crops: U8Array, tmp_path: Path) -> None:
+    class Strange(nn.Module):
+        output_names = ("mask",)
+
+        def exported(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return (torch.round(image[:, :1] / 255),)
+
+    with pytest.raises(ModelError, match="ONNX Runtime Web does not run Round; not written"):
+        export_onnx(Strange(), "segmenter", tmp_path / "a.onnx", threshold=0.5, crops=crops)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inspect_tells_what_is_in_the_file(exported: Exported) -> None:
+    _, network, path, _ = exported
+    lines = describe(path).splitlines()
+    assert lines[0] == f"{path}: ONNX, opset ai.onnx {OPSET}"
+    assert "  image: float 1x3x256x256" in lines
+    assert f"  whole: {path.stat().st_size}" in lines
+    assert f"  weights_sha256: {weights_sha256(network)}" in lines
+    assert any(line.startswith("  licence: research use only") for line in lines)
+    operators = lines[lines.index("operators") + 1]
+    assert f"Conv {sum(isinstance(m, nn.Conv2d) for m in network.modules())}" in operators
+
+
+def test_inspect_of_what_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "garbage.onnx").write_bytes(b"\xff\xff garbage")
+    for name, reason in (
+        ("garbage.onnx", "not an ONNX file"),
+        ("none.onnx", "no such file"),
+        ("photo.jpg", r"not one of \.onnx, \.mlpackage, \.mlmodel"),
+    ):
+        with pytest.raises(ModelError, match=reason):
+            describe(tmp_path / name)
+
+
+def test_python_of_the_docs_cuts(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a developer pastes runs as it stands."""
+    if exported[0] != "segmenter":
+        return
+    text = (ROOT / "docs" / "export.md").read_text("utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "headcut.onnx").write_bytes(exported[2].read_bytes())
+    Image.fromarray(noise_photo((300, 300))).save("crop.png")
+    exec(compile(code, "export.md", "exec"), {})
+    with Image.open("head.png") as image:
+        assert (image.mode, image.size) == ("RGBA", (256, 256))
+        assert set(np.unique(np.asarray(image)[..., 3])) == {0, 255}

@@ -121,6 +121,69 @@ def test_kept_weights_are_exported_when_their_network_is_named(
     assert abs(path.stat().st_size - models["segmenter"].stat().st_size) < 100
 
 
+def test_core_ml_export_and_inspect(
+    models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both files of one network name the same weights; without data the sample photo will do."""
+    kept, path = place.root / "segmenter.pt", tmp_path / "headcut.mlpackage"
+    again = tmp_path / "again.onnx"
+    assert run("export", "coreml", kept, "--network", "segmenter", "-o", path, *FEW) == 0
+    assert run("export", "onnx", kept, "--network", "segmenter", "-o", again, *FEW) == 0
+    said = capsys.readouterr().out
+    assert "on 2 crops of the sample photo" in said
+    digests = []
+    for file in (path, again):
+        assert run("inspect", file) == 0
+        lines = capsys.readouterr().out.splitlines()
+        digests += [line for line in lines if "weights_sha256" in line]
+        assert any("licence: research use only" in line for line in lines)
+    assert len(digests) == 2
+    assert digests[0] == digests[1]
+    assert Model(models["segmenter"]).metadata["weights_sha256"] in digests[0], "of the checkpoint"
+
+
+def test_int8_wants_real_photos(
+    models: dict[str, Path],
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ranges of activations from one photo would be wrong for others."""
+    monkeypatch.chdir(tmp_path)
+    command = ["export", "onnx", place.root / "segmenter.pt", "--network", "segmenter"]
+    code, line = failed(capsys, *command, "-o", "a.onnx", "--quantize", "int8")
+    assert code == 2
+    assert "name their folder with --data" in line
+
+
+def test_missing_coremltools_is_said(
+    models: dict[str, Path],
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is an extra of its own: not every platform has it."""
+    for name in [name for name in sys.modules if name.startswith("headcut_train.export.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "coremltools", None)
+    command = ["export", "coreml", place.root / "segmenter.pt", "--network", "segmenter"]
+    code, line = failed(capsys, *command, "-o", tmp_path / "a.mlpackage", *FEW)
+    assert code == 2
+    assert 'pip install -e ".[coreml]"' in line
+
+
+def test_core_ml_export_under_a_wrong_name(
+    models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", "coreml", place.root / "segmenter.pt", "--network", "segmenter", *FEW]
+    code, line = failed(capsys, *command, "-o", tmp_path / "a.onnx")
+    assert code == 2
+    assert ".mlpackage; choose such a name" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_evaluate_prints_a_table_and_writes_json_and_a_sheet(
     models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
