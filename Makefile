@@ -1,6 +1,6 @@
 # Everything works on a fresh clone: each target makes .venv and installs what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench picture train clean
+.PHONY: help demo test check format bench exports picture train clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -30,15 +30,18 @@ format: .venv/.dev  ## Format the code and mend what ruff can mend
 bench: .venv/.dev  ## Measure speed, memory and size
 	$(BIN)/python benchmarks/bench.py
 
+exports: .venv/.dev  ## Measure every export, ONNX and Core ML; DATA=folder of the data sets
+	$(BIN)/python benchmarks/exports.py $(TRAIN_DATA)
+
 picture: .venv/.core  ## Draw the README's picture again
 	$(BIN)/python docs/picture.py
 
 train: .venv/.dev  ## Train both networks and export them; DATA=folder of the data sets
 	$(BIN)/headcut-train train recipes/finder.toml $(TRAIN_DATA)
-	$(BIN)/headcut-train export runs/finder/last.pt -o $(MODELS)/finder.onnx $(TRAIN_DATA)
+	$(BIN)/headcut-train export onnx runs/finder/last.pt -o $(MODELS)/finder.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train mine $(TRAIN_DATA)
 	$(BIN)/headcut-train train recipes/segmenter.toml $(TRAIN_DATA)
-	$(BIN)/headcut-train export runs/segmenter/last.pt -o $(MODELS)/segmenter.onnx $(TRAIN_DATA)
+	$(BIN)/headcut-train export onnx runs/segmenter/last.pt -o $(MODELS)/segmenter.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train calibrate $(MODELS)/finder.onnx $(TRAIN_DATA)
 
 clean:  ## Remove .venv and caches; training runs stay
@@ -55,5 +58,5 @@ clean:  ## Remove .venv and caches; training runs stay
 
 .venv/.dev: pyproject.toml hatch_build.py constraints.txt | .venv/bin/python
 	@echo "Installing headcut, training and test tools into .venv (about a gigabyte)"
-	@$(INSTALL) --editable ".[train,dev]"
+	@$(INSTALL) --editable ".[train,coreml,dev]"
 	@touch .venv/.core $@

@@ -31,7 +31,7 @@ from PIL import Image, ImageFilter
 
 import headcut
 from headcut import pipeline
-from headcut_train.export import export_onnx
+from headcut_train.export.onnx_file import export_onnx
 from headcut_train.networks import INPUT_SIZE, EncoderDecoder
 
 ROOT = Path(__file__).parents[1]

@@ -26,6 +26,9 @@ sizes = [[1.0, 64]]
 """
 
 
+FEW = ["--crops", "2"]
+
+
 @dataclass
 class Place:
     """Where the commands of this module work: data, cache, recipes and what they write."""
@@ -71,8 +74,8 @@ def models(place: Place) -> dict[str, Path]:
         recipe = place.recipe(network)
         assert run("train", recipe, "--out", out, "--workers", "0", *place.folders) == 0
         kept = place.root / f"{network}.pt"
-        arguments = ["-o", path, "--weights", kept, "--threshold", "0.4", *place.folders]
-        assert run("export", out / "last.pt", *arguments) == 0
+        arguments = ["-o", path, "--weights", kept, "--threshold", "0.4", *FEW, *place.folders]
+        assert run("export", "onnx", out / "last.pt", *arguments) == 0
         assert kept.is_file()
         paths[network] = path
     return paths
@@ -111,8 +114,10 @@ def test_kept_weights_are_exported_when_their_network_is_named(
 ) -> None:
     """They are weights alone, so somebody must say of what."""
     kept, path = place.root / "segmenter.pt", tmp_path / "again.onnx"
-    assert run("export", kept, "-o", path, *place.folders) == 2
-    assert run("export", kept, "--network", "segmenter", "-o", path, *place.folders) == 0
+    assert run("export", "onnx", kept, "-o", path, *FEW, *place.folders) == 2
+    assert (
+        run("export", "onnx", kept, "--network", "segmenter", "-o", path, *FEW, *place.folders) == 0
+    )
     assert abs(path.stat().st_size - models["segmenter"].stat().st_size) < 100
 
 
@@ -125,6 +130,69 @@ def test_calibrate_needs_heads_to_learn_from(
     assert run("calibrate", *arguments) == 2
     assert "calibration needs right and wrong heads" in capsys.readouterr().err
     assert models["finder"].read_bytes() == before
+
+
+def test_core_ml_export_and_inspect(
+    models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both files of one network name the same weights; without data the sample photo will do."""
+    kept, path = place.root / "segmenter.pt", tmp_path / "headcut.mlpackage"
+    again = tmp_path / "again.onnx"
+    assert run("export", "coreml", kept, "--network", "segmenter", "-o", path, *FEW) == 0
+    assert run("export", "onnx", kept, "--network", "segmenter", "-o", again, *FEW) == 0
+    said = capsys.readouterr().out
+    assert "on 2 crops of the sample photo" in said
+    digests = []
+    for file in (path, again):
+        assert run("inspect", file) == 0
+        lines = capsys.readouterr().out.splitlines()
+        digests += [line for line in lines if "weights_sha256" in line]
+        assert any("licence: research use only" in line for line in lines)
+    assert len(digests) == 2
+    assert digests[0] == digests[1]
+    assert Model(models["segmenter"]).metadata["weights_sha256"] in digests[0], "of the checkpoint"
+
+
+def test_int8_wants_real_photos(
+    models: dict[str, Path],
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ranges of activations from one photo would be wrong for others."""
+    monkeypatch.chdir(tmp_path)
+    command = ["export", "onnx", place.root / "segmenter.pt", "--network", "segmenter"]
+    code, line = failed(capsys, *command, "-o", "a.onnx", "--quantize", "int8")
+    assert code == 2
+    assert "name their folder with --data" in line
+
+
+def test_missing_coremltools_is_said(
+    models: dict[str, Path],
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is an extra of its own: not every platform has it."""
+    for name in [name for name in sys.modules if name.startswith("headcut_train.export.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "coremltools", None)
+    command = ["export", "coreml", place.root / "segmenter.pt", "--network", "segmenter"]
+    code, line = failed(capsys, *command, "-o", tmp_path / "a.mlpackage", *FEW)
+    assert code == 2
+    assert 'pip install -e ".[coreml]"' in line
+
+
+def test_core_ml_export_under_a_wrong_name(
+    models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", "coreml", place.root / "segmenter.pt", "--network", "segmenter", *FEW]
+    code, line = failed(capsys, *command, "-o", tmp_path / "a.onnx")
+    assert code == 2
+    assert ".mlpackage; choose such a name" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_evaluate_prints_a_table_and_writes_json_and_a_sheet(
@@ -206,7 +274,7 @@ def test_missing_or_damaged_checkpoint(
     path, out = tmp_path / "last.pt", tmp_path / "model.onnx"
     if content:
         path.write_bytes(content)
-    code, line = failed(capsys, "export", path, "-o", out, *place.folders)
+    code, line = failed(capsys, "export", "onnx", path, "-o", out, *place.folders)
     assert code == 1
     assert "last.pt: " in line
     assert "checkpoint" in line
@@ -226,16 +294,18 @@ def test_export_of_an_unknown_network(
     models: dict[str, Path], place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = place.root / "finder.pt"
-    code, line = failed(capsys, "export", kept, "-o", "a.onnx", "--network", "unet", *place.folders)
+    code, line = failed(
+        capsys, "export", "onnx", kept, "-o", "a.onnx", "--network", "unet", *place.folders
+    )
     assert code == 2
-    assert "pass --network finder|segmenter|encoder-decoder" in line
+    assert "pass --network finder|segmenter|encoder-decoder|lr-aspp" in line
 
 
 def test_export_as_another_network(
     models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "model.onnx"
-    command = ["export", place.root / "finder.pt", "--network", "segmenter", "-o", out]
+    command = ["export", "onnx", place.root / "finder.pt", "--network", "segmenter", "-o", out]
     code, line = failed(capsys, *command, *place.folders)
     assert code == 1
     assert "not the weights of a Segmenter" in line

@@ -1,15 +1,18 @@
-"""`headcut-train`: samples, mine, train, export, calibrate, evaluate."""
+"""`headcut-train`: samples, mine, train, export, inspect, calibrate, evaluate."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import typer
 from PIL import Image, ImageDraw
+from torch import nn
 from tqdm import tqdm
 
 from headcut.errors import HeadcutError, OptionError
@@ -29,7 +32,10 @@ from headcut_train.calibrate import (
     write_calibration,
 )
 from headcut_train.evaluate import as_text, contact_sheet, evaluate
-from headcut_train.export import RESEARCH, export_onnx
+from headcut_train.export.crops import crops_of_sample, crops_of_training
+from headcut_train.export.description import describe
+from headcut_train.export.onnx_file import export_onnx
+from headcut_train.export.parity import RESEARCH
 from headcut_train.mistakes import MINED_SOURCES, mistakes
 from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS
 from headcut_train.recipe import read_recipe
@@ -101,30 +107,108 @@ def train_command(
     typer.echo(train(chosen, sources=sources, out=folder, start_from=start_from, workers=workers))
 
 
-@app.command()
-def export(
-    model: Annotated[Path, typer.Argument(help="A checkpoint: runs/NAME/last.pt.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="ONNX file to write.")],
-    network: Annotated[str | None, typer.Option(help="Its network, if not in the file.")] = None,
+exports = typer.Typer(
+    help="Write a trained network as a model file, unless the file, executed, differs from it.",
+    no_args_is_help=True,
+)
+app.add_typer(exports, name="export")
+
+Trained = Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint: runs/NAME/last.pt.")]
+Network = Annotated[str | None, typer.Option(help="Its network, if not in the file.")]
+Licence = Annotated[str, typer.Option(help="Of the weights, for the metadata.")]
+ExportData = Annotated[
+    Path | None, typer.Option(help="Folder of the data sets; without: compare on the sample photo.")
+]
+Crops = Annotated[int, typer.Option(min=1, help="Pictures to compare on.")]
+
+
+@exports.command("onnx")
+def onnx_command(
+    model: Trained,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
+    network: Network = None,
     weights: Annotated[Path | None, typer.Option(help="Also keep weights to go on from.")] = None,
+    quantize: Annotated[
+        Literal["none", "fp16", "int8"], typer.Option(help="Precision of the weights.")
+    ] = "fp16",
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Probability from which an answer is yes.")
     ] = 0.5,
-    licence: Annotated[str, typer.Option(help="Of the weights, for the metadata.")] = RESEARCH,
-    data: Data = DATA,
+    licence: Licence = RESEARCH,
+    crops: Crops = 100,
+    data: ExportData = None,
     cache: Cache = CACHE,
 ) -> None:
-    """Write a trained network as an ONNX file, unless the file differs from the network."""
-    name = network or read_state(model).get("recipe", {}).get("network")
-    if name not in NETWORKS:
-        raise OptionError(f"{model}: which network? pass --network {'|'.join(NETWORKS)}")
-    trained = NETWORKS[name]()
-    load_weights(trained, model)
-    crops = _real_pictures(name, data, cache)
-    difference = export_onnx(trained, name, out, threshold=threshold, crops=crops, licence=licence)
+    """Write an ONNX file, for ONNX Runtime anywhere."""
+    name, trained = _trained(model, network)
+    real = _export_data(data)
+    if quantize == "int8" and real is None:
+        raise OptionError("int8 is calibrated on real photos; name their folder with --data")
+    parity = export_onnx(
+        trained,
+        name,
+        out,
+        threshold=threshold,
+        crops=_crops(name, real, cache, crops),
+        quantize=quantize,
+        calibration=_crops(name, real, cache, crops, seed=8),
+        licence=licence,
+    )
     if weights:
         save_weights(trained, weights)
-    typer.echo(f"{out}: {out.stat().st_size} bytes, largest difference {difference:.5f}")
+    typer.echo(f"{out}: {_bytes(out)} bytes, {parity}, on {crops} crops of {_named(real)}")
+
+
+@exports.command("coreml")
+def coreml_command(
+    model: Trained,
+    out: Annotated[Path, typer.Option("--out", "-o", help=".mlpackage or .mlmodel to write.")],
+    network: Network = None,
+    format: Annotated[
+        Literal["mlprogram", "neuralnetwork"], typer.Option(help="neuralnetwork: from iOS 14 on.")
+    ] = "mlprogram",
+    quantize: Annotated[
+        Literal["none", "fp16", "int8", "palette6"], typer.Option(help="Precision of the weights.")
+    ] = "fp16",
+    output: Annotated[
+        Literal["array", "image"], typer.Option(help="MLMultiArray, or a greyscale picture.")
+    ] = "array",
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Give masks of 0 and 1 instead of probabilities."),
+    ] = None,
+    licence: Licence = RESEARCH,
+    crops: Crops = 100,
+    data: ExportData = None,
+    cache: Cache = CACHE,
+) -> None:
+    """Write a Core ML model, for Xcode: an image in, probabilities per pixel out."""
+    with _coremltools_at_hand():  # imported here, for it takes seconds to load
+        from headcut_train.export.coreml_file import export_coreml
+
+    name, trained = _trained(model, network)
+    real = _export_data(data)
+    parity = export_coreml(
+        trained,
+        name,
+        out,
+        crops=_crops(name, real, cache, crops),
+        format=format,
+        quantize=quantize,
+        output=output,
+        threshold=threshold,
+        licence=licence,
+    )
+    typer.echo(f"{out}: {_bytes(out)} bytes, {parity}, on {crops} crops of {_named(real)}")
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help=".onnx, .mlpackage or .mlmodel.")],
+) -> None:
+    """Say what is in a model file: inputs, outputs, operators, sizes, metadata, licence."""
+    with _coremltools_at_hand():
+        typer.echo(describe(file))
 
 
 @app.command()
@@ -188,12 +272,47 @@ def _folder(data: Path) -> Path:
     return data
 
 
-def _real_pictures(network: str, data: Path, cache: Path, count: int = 20) -> U8Array:
-    """Return pictures as the network sees them in training: (count, 256, 256, 3) uint8."""
-    sources = open_sources(_folder(data), cache)
-    seeds = range(count)
-    return np.stack(
-        [PICTURES[network](sources, np.random.default_rng([9, i]), INPUT_SIZE).image for i in seeds]
+@contextmanager
+def _coremltools_at_hand() -> Iterator[None]:
+    """Say what to install where coremltools is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "coremltools":
+            raise
+        words = 'Core ML files need coremltools: pip install -e ".[coreml]"'
+        raise OptionError(words) from error
+
+
+def _trained(model: Path, network: str | None) -> tuple[str, nn.Module]:
+    """Return a checkpoint's network, by name and loaded."""
+    name = network or read_state(model).get("recipe", {}).get("network")
+    if name not in NETWORKS:
+        raise OptionError(f"{model}: which network? pass --network {'|'.join(NETWORKS)}")
+    trained = NETWORKS[name]()
+    load_weights(trained, model)
+    return name, trained
+
+
+def _export_data(data: Path | None) -> Path | None:
+    """Return the folder of the data sets: the one named, or `data`, or none."""
+    return _folder(data) if data else DATA if DATA.is_dir() else None
+
+
+def _crops(name: str, data: Path | None, cache: Path, count: int, seed: int = 9) -> U8Array:
+    if data is None:
+        return crops_of_sample(count, seed)
+    return crops_of_training(name, open_sources(data, cache), count, seed)
+
+
+def _named(data: Path | None) -> str:
+    return str(data or "the sample photo")
+
+
+def _bytes(path: Path) -> int:
+    """Return the size of a file, or of all in a folder."""
+    return sum(
+        f.stat().st_size for f in (path.rglob("*") if path.is_dir() else [path]) if f.is_file()
     )
 
 

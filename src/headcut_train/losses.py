@@ -47,4 +47,9 @@ def centre_loss(maps: Tensor, target: Tensor, weight: Tensor, box_weight: Tensor
     return focal + 0.5 * error.sum() / box_weight.sum().clamp(min=1)
 
 
-LOSSES = {"finder": centre_loss, "segmenter": mask_loss, "encoder-decoder": mask_loss}
+LOSSES = {
+    "finder": centre_loss,
+    "segmenter": mask_loss,
+    "encoder-decoder": mask_loss,
+    "lr-aspp": mask_loss,
+}

@@ -1,4 +1,4 @@
-"""The networks: ours (a finder and a segmenter on one plan) and the original's, for comparison.
+"""The networks: ours (a finder and a segmenter on one plan), and two others for comparison.
 
 All take (N, 3, 256, 256) float in [0, 255] and scale it inside, so that a model file needs no
 preprocessing. Channels are multiples of 16 and convolutions dense, because those train and run
@@ -165,8 +165,103 @@ class EncoderDecoder(nn.Module):
         return (torch.sigmoid(self(image)),)
 
 
+class SqueezeExcite(nn.Module):
+    """Weighs each channel by what the whole map holds (Hu et al., 2018), with a hard sigmoid."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.squeeze = nn.Conv2d(channels, channels // 4, 1)
+        self.excite = nn.Conv2d(channels // 4, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = F.adaptive_avg_pool2d(x, 1)
+        return x * F.hardsigmoid(self.excite(F.relu(self.squeeze(whole))))
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV3's block: widen, filter each channel alone, weigh the channels, narrow."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_wide: int,
+        c_out: int,
+        *,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        excited: bool = True,
+        hard_swish: bool = True,
+    ):
+        super().__init__()
+        activation = nn.Hardswish if hard_swish else nn.ReLU
+        padding = dilation * (kernel // 2)
+        depthwise = nn.Conv2d(
+            c_wide, c_wide, kernel, stride, padding, dilation, groups=c_wide, bias=False
+        )
+        layers: list[nn.Module] = [
+            *(ConvNorm(c_in, c_wide, kernel=1, relu=False), activation()),
+            *(depthwise, nn.BatchNorm2d(c_wide), activation()),
+            *([SqueezeExcite(c_wide)] if excited else []),
+            ConvNorm(c_wide, c_out, kernel=1, relu=False),
+        ]
+        self.body = nn.Sequential(*layers)
+        self.has_identity = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x) if self.has_identity else self.body(x)
+
+
+class LrAspp(nn.Module):
+    """MobileNetV3-Small with the LR-ASPP head (Howard et al., 2019), written from the paper.
+
+    The last blocks are dilated instead of strided, and the head's large pool spans the whole map.
+    """
+
+    output_names = ("mask",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = InvertedResidual
+        self.stem = nn.Sequential(ConvNorm(3, 16, stride=2, relu=False), nn.Hardswish())
+        self.fine = nn.Sequential(  # to 1/8 of the input's size
+            block(16, 16, 16, kernel=3, stride=2, hard_swish=False),
+            block(16, 72, 24, kernel=3, stride=2, excited=False, hard_swish=False),
+            block(24, 88, 24, kernel=3, excited=False, hard_swish=False),
+        )
+        self.coarse = nn.Sequential(  # to 1/16
+            block(24, 96, 40, kernel=5, stride=2),
+            block(40, 240, 40, kernel=5),
+            block(40, 240, 40, kernel=5),
+            block(40, 120, 48, kernel=5),
+            block(48, 144, 48, kernel=5),
+            block(48, 288, 96, kernel=5, dilation=2),
+            block(96, 576, 96, kernel=5, dilation=2),
+            block(96, 576, 96, kernel=5, dilation=2),
+            ConvNorm(96, 576, kernel=1, relu=False),
+            nn.Hardswish(),
+        )
+        self.narrow = ConvNorm(576, 128, kernel=1)
+        self.weigh = nn.Conv2d(576, 128, 1, bias=False)
+        self.head = nn.Conv2d(128, 1, 1)
+        self.fine_head = nn.Conv2d(24, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        fine = self.fine(self.stem(_scaled(image)))
+        coarse = self.coarse(fine)
+        weight = torch.sigmoid(self.weigh(F.adaptive_avg_pool2d(coarse, 1)))
+        up = F.interpolate(self.narrow(coarse) * weight, scale_factor=2.0, mode="bilinear")
+        mask = self.head(up) + self.fine_head(fine)
+        return F.interpolate(mask, scale_factor=8.0, mode="bilinear")
+
+    def exported(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What the model file gives: (probability of head,)."""
+        return (torch.sigmoid(self(image)),)
+
+
 NETWORKS: dict[str, type[nn.Module]] = {
     "finder": Finder,
     "segmenter": Segmenter,
     "encoder-decoder": EncoderDecoder,
+    "lr-aspp": LrAspp,
 }

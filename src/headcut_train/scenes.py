@@ -484,8 +484,14 @@ SEEN_BY = {
     "finder": sorted({*FAR_MIX} - {"composed"}),
     "segmenter": _NEAR_SOURCES,
     "encoder-decoder": _NEAR_SOURCES,
+    "lr-aspp": _NEAR_SOURCES,
 }
 """The sources of each network's pictures."""
 
-PICTURES = {"finder": far_picture, "segmenter": near_picture, "encoder-decoder": near_picture}
+PICTURES = {
+    "finder": far_picture,
+    "segmenter": near_picture,
+    "encoder-decoder": near_picture,
+    "lr-aspp": near_picture,
+}
 """What each network is trained on."""

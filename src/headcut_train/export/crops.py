@@ -1,0 +1,41 @@
+"""Real pictures to compare a file with its network on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headcut.doctor import SAMPLE_HEAD_PX, SAMPLE_PHOTO
+from headcut.geometry import U8Array, centred_square, crop_for_model
+from headcut.photo import load_photo
+from headcut_train.networks import INPUT_SIZE
+from headcut_train.scenes import PICTURES, Sources
+
+
+def crops_of_training(network: str, sources: Sources, count: int, seed: int) -> U8Array:
+    """Return pictures as a network sees them in training: (count, 256, 256, 3) uint8."""
+    rngs = (np.random.default_rng([seed, i]) for i in range(count))
+    return np.stack([PICTURES[network](sources, rng, INPUT_SIZE).image for rng in rngs])
+
+
+def crops_of_sample(count: int, seed: int) -> U8Array:
+    """Return squares of the sample photo, near its head, some mirrored, some darker.
+
+    For those who have the weights but no data sets.
+
+    Args:
+        count: of the crops.
+        seed: another one gives other crops.
+
+    Returns:
+        (count, 256, 256, 3) uint8.
+    """
+    photo, rng = load_photo(SAMPLE_PHOTO), np.random.default_rng(seed)
+    left, top, right, bottom = SAMPLE_HEAD_PX
+    height = bottom - top
+    crops = []
+    for _ in range(count):
+        x, y = rng.normal([(left + right) / 2, (top + bottom) / 2], 0.2 * height)
+        crop = crop_for_model(photo, centred_square(x, y, rng.uniform(1, 3) * height), INPUT_SIZE)
+        crop = crop[:, ::-1] if rng.random() < 0.5 else crop
+        crops.append((crop * rng.uniform(0.6, 1.0)).astype(np.uint8))
+    return np.stack(crops)
