@@ -17,7 +17,7 @@ LAYERS = [
     {"errors"},
     {"options"},
     {"geometry", "photo", "model_file", "writing"},
-    {"find", "segment", "edge"},
+    {"find", "segment", "edge", "neck", "finish"},
     {"cutout"},
     {"pipeline"},
     {"plan", "sidecar", "doctor"},

@@ -37,7 +37,7 @@ def test_photo_gives_a_transparent_png_beside_it(headcut: Headcut, tmp_path: Pat
     ("output", "mode", "levels"), [("mask", "L", {0, 255}), ("alpha", "L", None)]
 )
 def test_mask_and_alpha(headcut: Headcut, output: str, mode: str, levels: set[int] | None) -> None:
-    picture(150).save("me.png")
+    picture(450, width=900, height=600, radius=200).save("me.png")  # its edge is enlarged, so soft
     assert headcut("me.png", "--output", output, "-o", "out.png").code == 0
     image = opened(Path("out.png"))
     assert image.mode == mode
