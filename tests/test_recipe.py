@@ -39,7 +39,8 @@ def test_missing_key_is_named(text: str, key: str, tmp_path: Path) -> None:
 
 
 def test_unknown_network_is_an_error_that_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"network must be one of \[.*'finder', 'lr-aspp', 'segmenter'\]"):
+    known = r"network must be one of \[.*'finder', 'lr-aspp', 'segmenter'\]"
+    with pytest.raises(OptionError, match=known):
         recipe_of(tmp_path, 'network = "unet"\nsteps = 1')
 
 
