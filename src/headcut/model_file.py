@@ -25,6 +25,7 @@ class Model:
         path: where it was read from.
         metadata: what the file says of itself, all strings.
         backend: the execution provider that really runs it, by ONNX Runtime's name.
+        outputs: their names, in the order of `run`.
         size: side of its square input in pixels.
         threshold: the probability from which its answer counts as yes.
     """
@@ -50,6 +51,7 @@ class Model:
         self.path = path
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.backend: str = self._session.get_providers()[0]
+        self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
         try:
             self.size = int(self.metadata["size"])
             self.threshold = float(self.metadata["threshold"])
