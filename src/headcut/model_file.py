@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,18 @@ BUNDLED = Path(__file__).with_name("models")
 
 MAX_THREADS = 4
 """More threads than this make networks this small slower."""
+
+
+class Network(Protocol):
+    """What a finder or a segmenter needs of a model: `Model`, or another that runs its file."""
+
+    path: Path
+    metadata: dict[str, str]
+    size: int
+    threshold: float
+
+    def run(self, image: U8Array) -> list[FloatArray]:
+        """Return the outputs for one (size, size, 3) uint8 picture, batch axis dropped."""
 
 
 class Model:

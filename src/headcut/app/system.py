@@ -17,6 +17,7 @@ from headcut.app.drops import OpenPhotos
 from headcut.app.session import Networks
 from headcut.errors import OptionError, OutputError
 from headcut.find import HeadFinder
+from headcut.model_file import Network, open_model
 from headcut.photo import PHOTO_SUFFIXES
 from headcut.segment import HeadSegmenter
 
@@ -36,17 +37,14 @@ def open_networks() -> Networks:
         from headcut.app.coreml import MODELS, open_coreml
 
         if sys.platform == "ios" or all(path.exists() for path in MODELS.values()):
-            finder, segmenter = open_coreml("finder"), open_coreml("segmenter")
-            knows_neck = "neck" in segmenter.outputs
-            return Networks(HeadFinder(finder), HeadSegmenter(segmenter), knows_neck)
-    from headcut.model_file import open_model
+            segmenter = open_coreml("segmenter")
+            return _networks(open_coreml("finder"), segmenter, segmenter.outputs)
+    onnx_segmenter = open_model("segmenter")
+    return _networks(open_model("finder"), onnx_segmenter, onnx_segmenter.outputs)
 
-    segmenter_file = open_model("segmenter")
-    return Networks(
-        HeadFinder(open_model("finder")),
-        HeadSegmenter(segmenter_file),
-        "neck" in segmenter_file.outputs,
-    )
+
+def _networks(finder: Network, segmenter: Network, outputs: list[str]) -> Networks:
+    return Networks(HeadFinder(finder), HeadSegmenter(segmenter), "neck" in outputs)
 
 
 def require_screen() -> None:
@@ -78,8 +76,8 @@ async def choose_photos(window: toga.Window) -> list[Path]:
         return await apple.pick_photos(window)
     endings = sorted(suffix.removeprefix(".") for suffix in PHOTO_SUFFIXES)
     endings += [ending.upper() for ending in endings]  # some systems tell them apart
-    dialog = toga.OpenFileDialog("Choose photos", file_types=endings, multiple_select=True)
-    return list(await window.dialog(dialog) or [])
+    dialog: Any = toga.OpenFileDialog("Choose photos", file_types=endings, multiple_select=True)
+    return await window.dialog(dialog) or []
 
 
 def show_in_folder(path: Path) -> None:

@@ -29,7 +29,7 @@ from headcut.errors import OutputError
 PANEL_PX = 280
 """Width of the options, beside the photo."""
 
-RESULT_SIZE = {"height": 180} if system.PHONE else {"width": PANEL_PX, "flex": 1}
+RESULT_SIZE: dict[str, Any] = {"height": 180} if system.PHONE else {"width": PANEL_PX, "flex": 1}
 """Of the picture as it would be saved: on a desktop it takes what is left of the panel."""
 
 GAP_PX = 8
@@ -108,7 +108,7 @@ class HeadcutApp(toga.App):
             flex=1,
         )
         self.stage = toga.Box(flex=1, direction="column", align_items="center")
-        self.progress = toga.ProgressBar(max=None, flex=1)
+        self.progress = toga.ProgressBar(max=None, flex=1)  # type: ignore[arg-type]
         self.headline = toga.Label("", font_weight="bold", flex=1)
         self.report = toga.MultilineTextInput(readonly=True, height=76)
         body = toga.Box(
@@ -167,9 +167,11 @@ class HeadcutApp(toga.App):
     def _add_commands(self) -> None:
         """Put the buttons into the menu too, with their keys."""
         key, group = toga.Key.MOD_1, toga.Group.FILE
+        choose: Any = self.choose_photos  # Toga's type of handlers knows no methods
+        save: Any = self.save
         self.commands.add(
-            toga.Command(self.choose_photos, "Choose photo", shortcut=key + "o", group=group),
-            toga.Command(self.save, "Save", shortcut=key + "s", group=group),
+            toga.Command(choose, "Choose photo", shortcut=key + "o", group=group),
+            toga.Command(save, "Save", shortcut=key + "s", group=group),
         )
 
     # Handlers
