@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import ASTRONAUT, RedFinder, RedSegmenter, files, picture, red_cutter, run_process
 from PIL import Image
+from test_boundaries import run_python
 
 from headcut.app.pictures import DIMMED, draw_view, lifted
 from headcut.app.session import Choices, Done, Empty, Failed, Networks, Session, Working
@@ -337,15 +338,26 @@ def test_unexpected_error_is_shown_too(tmp_path: Path) -> None:
 def test_memory_stays_flat_over_fifty_photos(desk: Desk, tmp_path: Path) -> None:
     """Only the photo that is shown is kept."""
     photo = tmp_path / "a.png"
-    picture(150, width=600, height=450, radius=100).save(photo)
-    desk.session.open([photo] * 3)
-    desk.settle()
+    picture(150, width=600, height=450).save(photo)
+
+    def kept_after(photos: int) -> int:
+        for _ in range(photos):
+            desk.session.open([photo])
+            desk.settle()
+            desk.states.clear()
+        return tracemalloc.get_traced_memory()[0]
+
     tracemalloc.start()
-    desk.session.open([photo] * 50)
-    desk.settle()
-    kept, _ = tracemalloc.get_traced_memory()
+    first, last = kept_after(5), kept_after(45)
     tracemalloc.stop()
-    assert kept < 2.5 * 600 * 450 * 3
+    assert last - first < 600 * 450 * 3
+
+
+def test_states_need_no_window_toolkit() -> None:
+    """The part that decides is tested without a screen, and stays when the toolkit changes."""
+    script = "import sys, headcut.app.session; print(*sys.modules)"
+    modules = {name.split(".")[0] for name in run_python(script).split()}
+    assert not modules & {"toga", "PySide6", "rubicon"}
 
 
 def test_bundled_segmenter_says_that_it_knows_necks() -> None:

@@ -112,6 +112,12 @@ def test_every_module_has_a_layer_and_imports_only_downwards() -> None:
             assert height[below] <= height[module], f"{module} imports {below}"
 
 
+def test_only_the_command_line_knows_the_app() -> None:
+    """`import headcut` must work without the extras: a face is reached from the top alone."""
+    for path in PACKAGE.glob("*.py"):
+        assert path.stem == "cli" or "app" not in imported_modules(path)
+
+
 def test_product_never_imports_training_code() -> None:
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

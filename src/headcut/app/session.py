@@ -228,10 +228,9 @@ class Session:
             self._redo(self.state)
 
     def choose_heads(self, chosen: Iterable[int]) -> None:
-        """Put only these heads into the picture, by their places from the left; none is ignored."""
-        places = frozenset(chosen)
-        if isinstance(self.state, Done) and places:
-            done = replace(self.state, chosen=places)
+        """Put only these heads into the picture, by their places from the left; none is refused."""
+        if isinstance(self.state, Done):
+            done = replace(self.state, chosen=frozenset(chosen) or self.state.chosen)
             self._show(done)
             self._redo(done)
 

@@ -112,9 +112,8 @@ def accept_drops(window: toga.Window, open_photos: OpenPhotos) -> Any:
     Toga has no drag and drop, so this talks to the toolkit below. On macOS, photos are dropped on
     the app's icon instead, which Toga hands to the app.
     """
-    native = window._impl.native
-    if get_backend() == "toga_qt":
-        return drops.accept_qt_drops(native, open_photos)
-    if get_backend() == "toga_winforms":
-        return drops.accept_winforms_drops(native, open_photos)
-    return None
+    accept = {
+        "toga_qt": drops.accept_qt_drops,
+        "toga_winforms": drops.accept_winforms_drops,
+    }.get(get_backend())
+    return accept(window._impl.native, open_photos) if accept else None

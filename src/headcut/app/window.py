@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -240,35 +240,37 @@ class HeadcutApp(toga.App):
                 if state.problem:
                     self.headline.text = "Not done"
                     lines.append(state.problem)
-                self._draw(state.view.lifted, state.view.result, state.view.thumbnails)
-                for number, switch in enumerate(self.switches):
-                    switch.value = number in state.chosen
+                self._draw(state.view.lifted, state.view.result)
+                self._draw_heads(state.view.thumbnails, state.chosen)
             case Failed(photo):
                 self.headline.text = f"Not cut: {photo.name}"
                 self._draw()
         self.report.value = "\n".join(lines)
         self.report.scroll_to_bottom()
 
-    def _draw(
-        self,
-        photo: bytes | None = None,
-        result: bytes | None = None,
-        thumbnails: tuple[bytes, ...] = (),
-    ) -> None:
-        """Show pictures, as their files; what has not changed is left alone."""
+    def _draw(self, photo: bytes | None = None, result: bytes | None = None) -> None:
+        """Show pictures, as their files."""
         shown = self.photo if photo else self.empty
         if shown not in self.stage.children:
             self.stage.clear()
             self.stage.add(shown)
         self.photo.image = toga.Image(photo) if photo else None
         self.result.image = toga.Image(result) if result else None
+        if result is None:
+            self._draw_heads((), frozenset())
+
+    def _draw_heads(self, thumbnails: tuple[bytes, ...], chosen: Collection[int]) -> None:
+        """Show the heads, each with its switch; made anew only where the heads are others."""
         if thumbnails == self._drawn:
+            for number, switch in enumerate(self.switches):
+                if switch.value != (number in chosen):
+                    switch.value = number in chosen
             return
         self._drawn = thumbnails
         self.strip.clear()
         self.switches = [
-            toga.Switch(f"{number}", value=True, on_change=self.heads_changed)
-            for number in range(1, len(thumbnails) + 1)
+            toga.Switch(f"{number + 1}", value=number in chosen, on_change=self.heads_changed)
+            for number in range(len(thumbnails))
         ]
         for picture, switch in zip(thumbnails, self.switches, strict=True):
             view = toga.ImageView(toga.Image(picture), width=THUMBNAIL_PX, height=THUMBNAIL_PX)
