@@ -1,6 +1,6 @@
 # Everything works on a fresh clone: each target makes .venv and installs what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench exports picture train clean
+.PHONY: help demo test check format bench exports picture train app-models clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +9,7 @@ MODELS := src/headcut/models
 TRAIN_DATA = $(if $(DATA),--data $(DATA))
 
 help:  ## Show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.core  ## Cut the head out of examples/astronaut.jpg
 	$(BIN)/headcut examples/astronaut.jpg
@@ -43,6 +43,11 @@ train: .venv/.dev  ## Train both networks and export them; DATA=folder of the da
 	$(BIN)/headcut-train train recipes/segmenter.toml $(TRAIN_DATA)
 	$(BIN)/headcut-train export onnx runs/segmenter/last.pt -o $(MODELS)/segmenter.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train calibrate $(MODELS)/finder.onnx $(TRAIN_DATA)
+
+app-models: .venv/.dev  ## Write the Core ML models of the packaged app
+	$(BIN)/headcut-train export coreml weights/finder.pt --network finder -o $(MODELS)/finder.mlpackage --crops 8
+	$(BIN)/headcut-train export coreml weights/segmenter.pt --network segmenter -o $(MODELS)/segmenter.mlpackage --crops 8
+	$(BIN)/python packaging/models.py $(MODELS)/finder.mlpackage $(MODELS)/segmenter.mlpackage
 
 clean:  ## Remove .venv and caches; training runs stay
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
