@@ -33,7 +33,10 @@ from headcut_train.train import load_weights, open_sources, train
 RATES = {"encoder-decoder": 5e-4, "lr-aspp": 1.5e-3}
 """Of the networks trained here; the first has no norms to hold a larger one."""
 
-PARITY = ("largest difference", "mean", "IoU with the network", "IoU with people", "the network's")
+PARITY = (
+    *("crops, photos", "largest difference", "mean"),
+    *("IoU with the network", "IoU with people", "the network's"),
+)
 
 
 def trained_network(name: str, weights: Path, sources: Sources, steps: int) -> nn.Module:
@@ -59,11 +62,16 @@ def row(*cells: object) -> None:
     sys.stdout.flush()
 
 
-def cells_of(parity: Parity) -> list[str]:
+def cells_of(parity: Parity, crops: int, photos: int) -> list[str]:
     alike = [f"{parity.largest:.4f}", f"{parity.mean:.5f}", f"{parity.iou:.4f}"]
     if parity.people is None:
-        return [*alike, "", ""]
-    return [*alike, f"{parity.people:.4f}", f"{parity.people + parity.lost:.4f}"]
+        return [f"{crops}, 0", *alike, "", ""]
+    return [
+        f"{crops}, {photos}",
+        *alike,
+        f"{parity.people:.4f}",
+        f"{parity.people + parity.lost:.4f}",
+    ]
 
 
 def size_of(path: Path) -> str:
@@ -92,7 +100,7 @@ def measure_onnx(
             row(name, quantize, f"refused: {error}")
             continue
         times = [f"{time_network(path, threads, 30):.1f}" for threads in (1, 2)]
-        row(name, quantize, size_of(path), *times, *cells_of(parity))
+        row(name, quantize, size_of(path), *times, *cells_of(parity, count, len(labelled)))
 
 
 def measure_coreml(
@@ -115,7 +123,7 @@ def measure_coreml(
             except ModelError as error:
                 row(name, format, quantize, f"refused: {error}")
                 continue
-            row(name, format, quantize, size_of(path), *cells_of(parity))
+            row(name, format, quantize, size_of(path), *cells_of(parity, count, len(labelled)))
 
 
 def main() -> None:
