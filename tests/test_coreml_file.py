@@ -267,6 +267,19 @@ def test_inspect_tells_it(package: Path, segmenter: nn.Module) -> None:
     assert any(line.startswith("  licence: research use only") for line in lines)
 
 
+def test_inspect_tells_a_neural_network(segmenter: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "headcut.mlmodel"
+    more: dict[str, Any] = {"format": "neuralnetwork", "threshold": 0.5, "licence": "mine"}
+    export_coreml(segmenter, "segmenter", path, crops=CROPS[:1], **more)
+    lines = describe(path).splitlines()
+    assert "neural network" in lines[0]
+    assert "  image: RGB image 256x256 (256x256 RGB; the network scales it itself)" in lines
+    assert any("1 where the probability of head is at least 0.5, else 0" in line for line in lines)
+    assert "convolution 34" in lines[lines.index("operators") + 1]
+    assert {"  licence: mine", f"  weights_sha256: {weights_sha256(segmenter)}"} <= set(lines)
+    assert f"  whole: {path.stat().st_size}" in lines
+
+
 def test_overflow_of_half_precision_is_refused(tmp_path: Path) -> None:
     """A weight that 16 bits cannot hold gives infinities, and of them NaN: within no limit."""
     network = used_network("segmenter")
