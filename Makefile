@@ -31,7 +31,7 @@ bench: .venv/.dev  ## Measure speed, memory and size
 	$(BIN)/python benchmarks/bench.py
 
 exports: .venv/.dev  ## Measure every export, ONNX and Core ML; DATA=folder of the data sets
-	$(BIN)/python benchmarks/exports.py $(TRAIN_DATA)
+	$(BIN)/python benchmarks/exports.py $(TRAIN_DATA) $(if $(ONLY),--only $(ONLY))
 
 picture: .venv/.core  ## Draw the README's picture again
 	$(BIN)/python docs/picture.py
