@@ -52,15 +52,15 @@ class _Recorder:
 
     def __init__(self, finder: HeadFinder):
         self.finder = finder
-        self.seen: list[tuple[Head, float]] = []
+        self.seen: dict[Head, float] = {}
 
     def find(self, photo: U8Array) -> list[Head]:
-        self.seen = []
+        self.seen = {}
         return self.finder.find(photo)
 
     def confidence(self, head: Head, share: float, photo_shape: tuple[int, int]) -> float:
-        self.seen.append((head, share))
-        return 0.0
+        self.seen[head] = share  # the last one counts: a share of 1 asks if a look is worth it
+        return float(share == 1)
 
 
 def observe(finder: HeadFinder, segmenter: Segmenter, samples: Sequence[Sample]) -> Observations:
@@ -70,7 +70,7 @@ def observe(finder: HeadFinder, segmenter: Segmenter, samples: Sequence[Sample])
     observed = Observations()
     for sample in tqdm(samples, leave=False, disable=None):
         cutter.find(np.array(sample.photo))
-        by_box = {head.box_px: (head.confidence, share) for head, share in recorder.seen}
+        by_box = {h.box_px: (h.confidence, share) for h, share in recorder.seen.items()}
         found = [Head(box, sure * share) for box, (sure, share) in by_box.items()]
         ordered = sorted(without_parts(found), key=lambda head: -head.confidence)
         taken = match_heads([head.box_px for head in ordered], sample.boxes)
