@@ -58,7 +58,8 @@ class Pictures(Dataset[list[np.ndarray]]):
     def __getitem__(self, k: int) -> list[np.ndarray]:
         rng = np.random.default_rng([self.recipe.seed, k])
         size = self.recipe.size_at(k // (self.recipe.batch * self.world))
-        picture = PICTURES[self.recipe.network](self.sources, rng, size)
+        make = PICTURES[self.recipe.pictures or self.recipe.network]
+        picture = make(self.sources, rng, size)
         return [
             np.ascontiguousarray(picture.image.transpose(2, 0, 1)),
             picture.target,
@@ -82,7 +83,8 @@ def _rate(recipe: Recipe, step: int) -> float:
     if step < recipe.warmup_steps:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps
     done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+    least = recipe.last_rate_share
+    return recipe.learning_rate * (least + (1 - least) * (1 + math.cos(math.pi * done)) / 2)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
@@ -155,7 +157,7 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         first, rows = state["step"], state["rows"]
     trained = DistributedDataParallel(network) if world > 1 else network
-    loss_of = LOSSES[recipe.network]
+    loss_of = LOSSES[recipe.loss or recipe.network]
     batches = _batches(Pictures(sources, recipe, world), first, rank, workers)
     progress = tqdm(batches, initial=first, total=recipe.steps, disable=rank > 0, mininterval=10)
     losses: list[float] = []
