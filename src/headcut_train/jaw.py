@@ -36,7 +36,7 @@ LOWERED = 0.01
 edge (on 310 masks that people drew, IoU rises by 0.004)."""
 
 RISE = 0.5
-"""How steeply the line rises from an ear's lobe to the border: the neck reaches up behind the jaw."""
+"""How steeply the line rises from an ear's lobe to the border: necks reach up behind the jaw."""
 
 LOOK_PX = 512
 LOOK_BY_HEAD = 1.5
@@ -213,8 +213,7 @@ def _face_mesh() -> Any:
 
 @contextmanager
 def _without_log() -> Iterator[None]:
-    """Close standard error to MediaPipe's C++, which tells of its delegates before it can be told
-    not to."""
+    """Close standard error to MediaPipe's C++: it logs before it can be told not to."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

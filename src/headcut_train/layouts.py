@@ -1,8 +1,8 @@
 """What photos and masks of a data set are called, and what the colours of its masks mean.
 
-A layout finds the pairs of a folder and reads each mask as an array of *kinds*: `BACKGROUND`, `HEAD`
-(surely head, wherever it hangs: hair, beard, ears), `FACE` (head above the chin), `SKIN` (the face's
-skin with the neck's in it), `NECK` and `UNKNOWN`.
+A mask is read as an array of *kinds*: `BACKGROUND`, `HEAD` (surely head, wherever it hangs: hair,
+beard, ears), `FACE` (head above the chin), `SKIN` (the face's, with the neck's in it), `NECK` and
+`UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ _MASK_BESIDE = re.compile(r"(.+)[-_](mask|label)", re.I)
 def find_pairs(source: Path) -> list[PairFiles]:
     """Return the pairs in a folder, by name, those with a missing partner too.
 
-    Photos and masks lie in sibling folders ("images" and "labels", "Train_RGB" and "Train_Labels"...)
+    Photos and masks lie in sibling folders ("images" and "labels", "Train_RGB" and "Train_Labels")
     and have one stem; or beside each other, as "a.jpg" and "a_mask.png".
 
     Raises:

@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -247,13 +248,14 @@ def open_manifests(
         text = "".join(map(as_line, pairs)) + str([_time(manifest.file(p.mask)) for p in pairs])
         name = f"{manifest.name}-{zlib.crc32(text.encode()):08x}"
 
-        def read(
-            _: Path, __: str, m: Manifest = manifest, p: list[Pair] = pairs
-        ) -> Iterator[Sample]:
-            return (sample_of(m, pair, LONGEST_TRAINED_PX) for pair in p)
-
+        read = partial(_samples, manifest, pairs)
         sources[name] = CachedSource(path, cache, name, split, reader=read)
     return sources
+
+
+def _samples(manifest: Manifest, pairs: list[Pair], _: Path, __: str) -> Iterator[Sample]:
+    """Read the pairs for training; a `sources.Reader` once the first two are given."""
+    return (sample_of(manifest, pair, LONGEST_TRAINED_PX) for pair in pairs)
 
 
 def _time(path: Path) -> int:

@@ -163,9 +163,8 @@ def _prepared(job: _Job) -> Pair | LeftOut:
     except MaskError as error:
         return LeftOut(name, str(error))
     except PhotoError as error:
-        return LeftOut(
-            name, f"the photo is unreadable: {str(error).removeprefix(f'{files.photo}: ')}"
-        )
+        reason = str(error).removeprefix(f"{files.photo}: ")
+        return LeftOut(name, f"the photo is unreadable: {reason}")
     mask = LEVELS[kinds]
     if not (mask == HEAD_LEVEL).any():
         return LeftOut(name, "the mask is empty: no head")
@@ -218,9 +217,9 @@ def as_table(rows: Sequence[LeftOut], most: int = 20) -> str:
         f"{len(names):6}  {reason}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         for reason, names in ordered[:most]
     ]
-    return "\n".join(
-        lines + [f"        and {len(ordered) - most} more reasons"] * (len(ordered) > most)
-    )
+    if len(ordered) > most:
+        lines.append(f"        and {len(ordered) - most} more reasons")
+    return "\n".join(lines)
 
 
 Job = TypeVar("Job")
