@@ -20,25 +20,22 @@ JAW = (
 
 MUT1NY = {
     "background": (0, 0, 0),
-    "body": (0, 0, 0),
     "skin": (128, 128, 128),
     "hair": (255, 255, 0),
 }
 FASSEG = {
     "background": (255, 0, 0),
-    "body": (255, 0, 0),
     "skin": (255, 255, 0),
     "hair": (127, 0, 0),
 }
-LFW = {"background": (0, 0, 255), "body": (0, 0, 255), "skin": (0, 255, 0), "hair": (255, 0, 0)}
+LFW = {"background": (0, 0, 255), "skin": (0, 255, 0), "hair": (255, 0, 0)}
 
 
 def coloured_label(colours: dict[str, tuple[int, int, int]], smooth: bool = True) -> Image.Image:
     """A part mask whose neck is skin, its edges anti-aliased."""
     scale = 4 if smooth else 1
-    label = drawn_portrait(
-        colours["background"], colours["body"], colours["skin"], colours["skin"], colours["hair"]
-    )
+    background, skin = colours["background"], colours["skin"]
+    label = drawn_portrait(background, background, skin, skin, colours["hair"])
     if not smooth:
         return label
     large = label.resize((SIDE * scale, SIDE * scale), Image.Resampling.NEAREST)

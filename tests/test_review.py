@@ -35,10 +35,8 @@ def ask(
 ) -> tuple[int, Any, http.client.HTTPMessage]:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
     data = None if body is None else json.dumps(body)
-    sent = {
-        "Content-Type": "application/json",
-        **{k.replace("_", "-"): v for k, v in headers.items()},
-    }
+    sent = {"Content-Type": "application/json"}
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, data, sent)
     answer = connection.getresponse()
     content = answer.read()
