@@ -185,7 +185,7 @@ def test_wrong_places_are_one_line(
 
 def test_a_set_without_held_out_pairs_is_said(workshop: Workshop, tmp_path: Path) -> None:
     manifest = read_manifest(workshop.manifest)
-    for split, other in (("val", "train"), ("train", "val")):
+    for other in ("train", "val"):
         pairs = tuple(replace(pair, split=other) for pair in manifest.pairs)
         path = manifest.path.with_name(f"{other}.jsonl")
         write_manifest(replace(manifest, path=path, pairs=pairs))
