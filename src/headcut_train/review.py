@@ -34,7 +34,7 @@ LONGEST_SHOWN_PX = 1000
 LARGEST_REQUEST_BYTES = 100_000
 
 POLICY = (
-    "default-src 'none'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; img-src 'self' data:; connect-src 'self'; "
     "script-src 'unsafe-inline'; style-src 'unsafe-inline'"
 )
 
