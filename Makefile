@@ -1,6 +1,6 @@
 # Everything works on a fresh clone: each target makes .venv and installs what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench exports picture train clean
+.PHONY: help demo test check format bench exports picture train app-models clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +9,7 @@ MODELS := src/headcut/models
 TRAIN_DATA = $(if $(DATA),--data $(DATA))
 
 help:  ## Show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.core  ## Cut the head out of examples/astronaut.jpg
 	$(BIN)/headcut examples/astronaut.jpg
@@ -31,7 +31,7 @@ bench: .venv/.dev  ## Measure speed, memory and size
 	$(BIN)/python benchmarks/bench.py
 
 exports: .venv/.dev  ## Measure every export, ONNX and Core ML; DATA=folder of the data sets
-	$(BIN)/python benchmarks/exports.py $(TRAIN_DATA)
+	$(BIN)/python benchmarks/exports.py $(TRAIN_DATA) $(if $(ONLY),--only $(ONLY))
 
 picture: .venv/.core  ## Draw the README's picture again
 	$(BIN)/python docs/picture.py
@@ -43,6 +43,11 @@ train: .venv/.dev  ## Train both networks and export them; DATA=folder of the da
 	$(BIN)/headcut-train train recipes/segmenter.toml $(TRAIN_DATA)
 	$(BIN)/headcut-train export onnx runs/segmenter/last.pt -o $(MODELS)/segmenter.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train calibrate $(MODELS)/finder.onnx $(TRAIN_DATA)
+
+app-models: .venv/.dev  ## Write the Core ML models of the packaged app
+	$(BIN)/headcut-train export coreml weights/finder.pt --network finder -o $(MODELS)/finder.mlpackage --crops 8
+	$(BIN)/headcut-train export coreml weights/segmenter.pt --network segmenter -o $(MODELS)/segmenter.mlpackage --crops 8
+	$(BIN)/python packaging/models.py $(MODELS)/finder.mlpackage $(MODELS)/segmenter.mlpackage
 
 clean:  ## Remove .venv and caches; training runs stay
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -58,5 +63,5 @@ clean:  ## Remove .venv and caches; training runs stay
 
 .venv/.dev: pyproject.toml hatch_build.py constraints.txt | .venv/bin/python
 	@echo "Installing headcut, training and test tools into .venv (about a gigabyte)"
-	@$(INSTALL) --editable ".[train,coreml,neck,dev]"
+	@$(INSTALL) --editable ".[train,coreml,neck,app,dev]"
 	@touch .venv/.core $@

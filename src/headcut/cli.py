@@ -1,4 +1,4 @@
-"""The command line: `headcut PHOTO...` and `headcut doctor`. Parse, call, report, exit honestly."""
+"""The command line: `headcut PHOTO...`, `doctor` and `app`. Parse, call, report, exit honestly."""
 
 from __future__ import annotations
 
@@ -46,12 +46,15 @@ _PLAIN: dict[str, Any] = {
 }
 app = typer.Typer(**_PLAIN)
 doctor_app = typer.Typer(**_PLAIN)
+window_app = typer.Typer(**_PLAIN)
 
 
 def main() -> None:
     """Run the command line. `doctor` is a command only as the first word: ./doctor is a photo."""
     if sys.argv[1:2] == ["doctor"]:
         doctor_app(args=sys.argv[2:], prog_name="headcut doctor")
+    elif sys.argv[1:2] == ["app"]:
+        window_app(args=sys.argv[2:], prog_name="headcut app")
     else:
         app(prog_name="headcut")
 
@@ -181,6 +184,7 @@ def cut(
       3  no head found in any photo
 
     `headcut doctor` shows what headcut runs on and cuts a sample photo to prove it.
+    `headcut app` opens a window.
     """  # noqa: D301  (\b keeps the lines of a paragraph apart)
     from headcut.plan import make_plan
 
@@ -225,6 +229,29 @@ def doctor() -> None:
     from headcut.doctor import examine
 
     raise typer.Exit(_print_lines(examine()))
+
+
+@window_app.command()
+def window(
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PHOTO", show_default=False, help="Photos to cut at once."),
+    ] = None,
+) -> None:
+    """Open a window: choose or drop a photo, see its heads; their PNG is saved in Documents."""
+    try:
+        from headcut.app.system import require_screen
+        from headcut.app.window import HeadcutApp
+
+        require_screen()
+        app = HeadcutApp(photos or [])
+    except (ImportError, RuntimeError) as error:  # RuntimeError: Toga knows no toolkit
+        _say(f"headcut: the window cannot open ({error}); pip install 'headcut[app]'")
+        raise typer.Exit(FAILED) from None
+    except HeadcutError as error:
+        _say(f"headcut: {error}")
+        raise typer.Exit(FAILED) from None
+    app.main_loop()
 
 
 @dataclass(frozen=True, slots=True)
