@@ -92,3 +92,18 @@ def test_pictures_grow_by_the_share_of_the_steps() -> None:
 def test_recipes_of_the_repository_are_good(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.sizes[-1] == (1.0, 256)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('loss = "l1"', "loss must be 'square'"),
+        ('pictures = "near"', "pictures must be 'whole'"),
+        ("muon = 1", "muon must be true or false"),
+    ],
+)
+def test_choices_that_a_recipe_does_not_have(line: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(f'network = "segmenter"\nsteps = 1\n{line}\n')
+    with pytest.raises(OptionError, match=words):
+        read_recipe(path)

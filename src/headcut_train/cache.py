@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from headcut.errors import OptionError
 from headcut.geometry import FloatArray
-from headcut_train.sources import READERS, Sample
+from headcut_train.sources import READERS, Reader, Sample
 
 
 class CachedSource(Sequence[Sample]):
@@ -23,18 +23,21 @@ class CachedSource(Sequence[Sample]):
         cache: folder of the cache files; made anew when missing.
         source: a name in `sources.READERS`.
         split: "train" or "val".
+        reader: what gives the samples, if not the source's in `sources.READERS`.
 
     Raises:
         OptionError: the data set is missing or damaged, or the cache cannot be written.
     """
 
-    def __init__(self, data: Path, cache: Path, source: str, split: str):
+    def __init__(
+        self, data: Path, cache: Path, source: str, split: str, reader: Reader | None = None
+    ):
         self._index = index = cache / f"{source}-{split}.json"
         pixels = cache / f"{source}-{split}.bin"
         if not index.exists():
             cache.mkdir(parents=True, exist_ok=True)
             try:
-                _write(data, source, split, pixels, index)
+                _write((reader or READERS[source])(data, split), pixels, index)
             except OSError as error:
                 reason = f"cannot prepare {source}/{split}: {error}"
                 raise OptionError(f"{data}: {reason}; check --data and --cache") from error
@@ -58,6 +61,7 @@ class CachedSource(Sequence[Sample]):
             masked=row["masked"],
             tags=tuple(tuple(words) for words in row.get("tags", [])),
             mistaken=np.array(row.get("mistaken", []), np.float32).reshape(-1, 4),
+            neck_labelled=row.get("neck_labelled", True),
         )
 
     def remember_mistakes(self, mistaken: Sequence[FloatArray]) -> None:
@@ -67,12 +71,12 @@ class CachedSource(Sequence[Sample]):
         _write_index(self._index, self._rows)
 
 
-def _write(data: Path, source: str, split: str, pixels: Path, index: Path) -> None:
-    """Decode a source into `pixels`, then name it in `index`: a stop leaves no index behind."""
+def _write(samples: Iterable[Sample], pixels: Path, index: Path) -> None:
+    """Decode samples into `pixels`, then name it in `index`: a stop leaves no index behind."""
     rows = []
     part = pixels.with_suffix(f".part{os.getpid()}")
     with part.open("wb") as out:
-        for sample in READERS[source](data, split):
+        for sample in samples:
             rows.append(
                 {
                     "name": sample.name,
@@ -82,6 +86,7 @@ def _write(data: Path, source: str, split: str, pixels: Path, index: Path) -> No
                     "ignored": sample.ignored.tolist(),
                     "masked": sample.masked,
                     "tags": sample.tags,
+                    "neck_labelled": sample.neck_labelled,
                 }
             )
             out.write(sample.photo.tobytes())

@@ -1,4 +1,4 @@
-"""`headcut-train`: samples, mine, train, export, inspect, calibrate, evaluate."""
+"""`headcut-train`: samples, mine, train, export, inspect, calibrate, evaluate; and `workshop`'s."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from headcut.geometry import U8Array
 from headcut.model_file import open_model
 from headcut.pipeline import HeadCutter
 from headcut.segment import HeadSegmenter
+from headcut_train import workshop
 from headcut_train.cache import CachedSource
 from headcut_train.calibrate import (
     FITTED_ON,
@@ -41,6 +42,7 @@ from headcut_train.export.crops import (
 from headcut_train.export.description import describe
 from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
+from headcut_train.manifest import open_manifests
 from headcut_train.mistakes import MINED_SOURCES, mistakes
 from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS
 from headcut_train.recipe import read_recipe
@@ -53,7 +55,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(workshop.app)  # without a name: commands beside these
+
 Data = Annotated[Path, typer.Option(help="Folder of the data sets.")]
+Manifests = Annotated[
+    list[Path] | None,
+    typer.Option("--manifest", help="Instead of the data sets; may be given several times."),
+]
 Cache = Annotated[Path, typer.Option(help="Folder of decoded photos, made on first use.")]
 DATA, CACHE = Path("data"), Path("runs/cache")
 
@@ -98,6 +106,7 @@ def train_command(
     recipe: Path,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; resumes it.")] = None,
     start_from: Annotated[Path | None, typer.Option(help="Weights to begin with.")] = None,
+    manifest: Manifests = None,
     data: Data = DATA,
     cache: Cache = CACHE,
     workers: Annotated[int, typer.Option(help="Processes that make pictures.")] = 1,
@@ -107,9 +116,11 @@ def train_command(
     if threads:
         torch.set_num_threads(threads)
     chosen = read_recipe(recipe)
-    sources = open_sources(_folder(data), cache)
+    if manifest and chosen.network == "finder":
+        raise OptionError("a finder learns from whole scenes; manifests are for segmenters")
+    opened = open_manifests(manifest, cache) if manifest else open_sources(_folder(data), cache)
     folder = out or Path("runs") / recipe.stem
-    typer.echo(train(chosen, sources=sources, out=folder, start_from=start_from, workers=workers))
+    typer.echo(train(chosen, sources=opened, out=folder, start_from=start_from, workers=workers))
 
 
 exports = typer.Typer(
@@ -254,10 +265,21 @@ def evaluate_command(
     json_path: Annotated[Path | None, typer.Option("--json", help="Scores as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Contact sheet of the wild photos.")] = None,
     limit: Annotated[int | None, typer.Option(help="Photos a set at the most.")] = None,
+    manifest: Manifests = None,
+    whole: Annotated[
+        bool, typer.Option(help="With manifests: look at whole photos, as the original does.")
+    ] = False,
     data: Data = DATA,
     cache: Cache = CACHE,
 ) -> None:
     """Score model files by set, run as a user runs them."""
+    if manifest:
+        options = {"whole": whole, "limit": limit, "finder": finder}
+        table = workshop.score_model(model, manifest, **options)
+        typer.echo(as_text(table))
+        if json_path:
+            json_path.write_text(json.dumps(table, indent=2) + "\n")
+        return
     found, segmenter = open_model(finder), HeadSegmenter(open_model(model))
     sure = HeadFinder(found, threshold)
     unsure = HeadFinder(found, 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +11,13 @@ import numpy as np
 from tqdm import tqdm
 
 from headcut.cutout import CutOut
+from headcut.errors import OptionError
 from headcut.find import Head
-from headcut.geometry import U8Array, crop_for_model, whole_photo_box
+from headcut.geometry import U8Array, crop_for_model, paste_alpha, whole_photo_box
 from headcut.pipeline import HeadCutter
+from headcut.segment import HeadSegmenter
 from headcut_train.cache import CachedSource
+from headcut_train.manifest import read_manifest, sample_of
 from headcut_train.metrics import (
     BoolArray,
     average_precision,
@@ -212,6 +215,55 @@ def evaluate(
         found.add(doubter.find(sample.photo), sample, cutter.finder.threshold)
         found.add_cut_outs(cutter.cut(sample.photo), scene)
     table[COMPOSED] = found.row()
+    return table
+
+
+def whole_head(segmenter: HeadSegmenter, photo: U8Array, threshold: float) -> BoolArray:
+    """Return the (H, W) pixels that a network calls head when it looks at the whole photo.
+
+    That is how the original works: no finder, one head.
+    """
+    shape = (photo.shape[0], photo.shape[1])
+    look = whole_photo_box(shape)
+    masks = segmenter.segment(crop_for_model(photo, look, segmenter.size)[None])
+    alpha, (left, top, right, bottom) = paste_alpha(masks[0, 0], look, shape)
+    head = np.zeros(shape, bool)
+    head[top:bottom, left:right] = alpha >= threshold
+    return head
+
+
+def score_manifests(
+    head_of: Callable[[Sample], BoolArray],
+    paths: Sequence[Path],
+    *,
+    limit: int | None = None,
+    keep: Callable[[Sample, BoolArray, float], None] = lambda *_: None,
+) -> dict[str, dict[str, float]]:
+    """Return the scores on the held-out pairs of manifests, by set.
+
+    Args:
+        head_of: what is scored: a sample -> the (H, W) pixels called head.
+        paths: the manifests.
+        limit: pairs a set at the most.
+        keep: called with each sample, the (H, W) pixels called head, and their IoU.
+
+    Raises:
+        OptionError: a manifest is missing, damaged, or holds out no pair.
+        PhotoError: a photo is missing or damaged.
+    """
+    table = {}
+    for path in paths:
+        manifest = read_manifest(path)
+        if not (pairs := manifest.used("val")[:limit]):
+            raise OptionError(f"{path}: no pair is held out; prepare with a larger --held-out")
+        masks = MaskScores()
+        for pair in tqdm(pairs, desc=manifest.name, leave=False, disable=None):
+            sample = sample_of(manifest, pair)
+            found = head_of(sample)
+            masks.add(found, sample)
+            keep(sample, found, masks.iou[-1])
+        f1 = np.mean([2 * score / (1 + score) for score in masks.iou])
+        table[manifest.name] = {**masks.row(), "f1": float(f1)}
     return table
 
 

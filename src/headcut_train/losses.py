@@ -13,10 +13,11 @@ def mask_loss(logits: Tensor, target: Tensor, weight: Tensor, _: Tensor) -> Tens
     Args:
         logits: (N, C, S, S), one mask a channel.
         target: (N, C', S, S) in [0, 1]; masks that the network does not give are left out.
-        weight: (N, 1, S, S), how much a pixel counts, 0 where nobody knows.
+        weight: (N, C', S, S), how much a pixel counts in each mask, 0 where nobody knows; or
+            (N, 1, S, S), for all of them.
     """
     target = target[:, : logits.shape[1]]
-    weight = weight.expand_as(target)
+    weight = weight[:, : logits.shape[1]].expand_as(target)
     bce = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="none")
     bce = bce.sum((0, 2, 3)) / weight.sum((0, 2, 3)).clamp(min=1)
     share = torch.sigmoid(logits)
@@ -24,6 +25,14 @@ def mask_loss(logits: Tensor, target: Tensor, weight: Tensor, _: Tensor) -> Tens
     total = ((share + target) * weight).sum((2, 3))
     dice = 1 - (2 * overlap + 1) / (total + 1)
     return (bce + dice.mean(0)).sum()
+
+
+def square_loss(logits: Tensor, target: Tensor, weight: Tensor, _: Tensor) -> Tensor:
+    """Return the mean squared error of masks over the known pixels; arguments as `mask_loss`."""
+    target = target[:, : logits.shape[1]]
+    weight = weight[:, : logits.shape[1]].expand_as(target)
+    error = (torch.sigmoid(logits) - target) ** 2
+    return (error * weight).sum() / weight.sum().clamp(min=1)
 
 
 def centre_loss(maps: Tensor, target: Tensor, weight: Tensor, box_weight: Tensor) -> Tensor:
@@ -52,4 +61,6 @@ LOSSES = {
     "segmenter": mask_loss,
     "encoder-decoder": mask_loss,
     "lr-aspp": mask_loss,
+    "square": square_loss,
 }
+"""By network, and by the name that a recipe may choose instead."""

@@ -21,7 +21,9 @@ class Recipe:
     batch: int = 16
     """Pictures a step and process."""
     learning_rate: float = 1.5e-3
-    """Peak of AdamW's rate, a third of Muon's: a linear warm-up, then a cosine to 1 % of it."""
+    """Peak of AdamW's rate, a third of Muon's: a linear warm-up, then a cosine down."""
+    last_rate_share: float = 0.01
+    """Where the cosine ends, as a share of the peak."""
     warmup_steps: int = 200
     weight_decay: float = 0.02
     ema_decay: float = 0.998
@@ -31,6 +33,12 @@ class Recipe:
     steps_an_epoch: int = 500
     """A checkpoint and a row of curves are written this often."""
     seed: int = 1
+    muon: bool = True
+    """Whether Muon takes the inner kernels; else AdamW takes all."""
+    loss: str = ""
+    """"square" for the mean squared error; else the network's own of `losses.LOSSES`."""
+    pictures: str = ""
+    """"whole" for whole photos, mirrored or not; else the network's own of `scenes.PICTURES`."""
 
     def size_at(self, step: int) -> int:
         """Return the side of the pictures of a step, in pixels."""
@@ -42,7 +50,8 @@ class Recipe:
 
 _WHOLE = {"steps": 1, "batch": 1, "warmup_steps": 0, "steps_an_epoch": 1, "seed": 0}
 """Keys of whole numbers, with the least that makes sense."""
-_REAL = {"learning_rate", "weight_decay", "ema_decay"}
+_REAL = {"learning_rate", "last_rate_share", "weight_decay", "ema_decay"}
+_CHOSEN = {"loss": ("", "square"), "pictures": ("", "whole")}
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -67,6 +76,10 @@ def read_recipe(path: Path) -> Recipe:
             raise OptionError(f"{path}: {name} must be a whole number from {_WHOLE[name]} on")
         if name in _REAL and not (type(value) in (int, float) and value >= 0):
             raise OptionError(f"{path}: {name} must be a number from 0 on")
+        if name == "muon" and type(value) is not bool:
+            raise OptionError(f"{path}: muon must be true or false")
+        if name in _CHOSEN and value not in _CHOSEN[name]:
+            raise OptionError(f"{path}: {name} must be {_CHOSEN[name][1]!r}, or not be there")
     if "sizes" in table:
         table["sizes"] = _read_sizes(path, table["sizes"])
     return Recipe(**table)

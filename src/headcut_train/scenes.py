@@ -40,8 +40,8 @@ class Picture:
         image: (S, S, 3) uint8.
         target: segmenter: (2, S, S) float32, shares of head and of its neck. Finder: (5, s, s)
             float32, s = S / 4: the heat of head centres, and the box as in `networks.Finder`.
-        weight: like the target's first channel, with a channel of its own: how much a pixel
-            counts, 0 where unknown.
+        weight: segmenter: like the target; finder: (1, s, s). How much a pixel counts, 0 where
+            unknown.
         box_weight: finder: (s, s), 1 where the box counts; segmenter: all zero, (1, 1).
     """
 
@@ -61,6 +61,14 @@ def _pick(samples: Sequence[Sample], rng: Random) -> Sample:
         if ("hat",) in sample.tags:
             break
     return sample
+
+
+def _pick_mixed(sources: Sources, mix: Mapping[str, float], rng: Random) -> Sample:
+    """Pick from the sources in their shares; where none has one, from all samples alike."""
+    shares = {name: share for name, share in mix.items() if name in sources}
+    shares = shares or {name: float(len(samples)) for name, samples in sources.items()}
+    share = np.array(list(shares.values()))
+    return _pick(sources[str(rng.choice(list(shares), p=share / share.sum()))], rng)
 
 
 def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
@@ -102,9 +110,10 @@ EMPTY_MIX = {
 def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
     """Return a crop for the segmenter: one head, others in it being background, or none."""
     if rng.random() < EMPTY_SHARE:
-        return _empty_picture(sources, rng, size)
-    names = list(NEAR_MIX)
-    sample = _pick(sources[str(rng.choice(names, p=list(NEAR_MIX.values())))], rng)
+        empty = _empty_picture(sources, rng, size)
+        if empty is not None:
+            return empty
+    sample = _pick_mixed(sources, NEAR_MIX, rng)
     target = int(rng.integers(len(sample.boxes))) if len(sample.boxes) else None
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
     look = _near_look(sample, target, rng)
@@ -117,27 +126,46 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
             image, channels = _beside_another(image, channels, sources, rng)
     if rng.random() < 0.5:
         image, channels = image[:, ::-1], channels[:, ::-1]
-    head, known, _, *neck = channels.transpose(2, 0, 1)
-    neck = neck[0] if neck else np.zeros_like(head)
+    return _masked_picture(photometric(image, rng), channels, sample)
+
+
+def whole_picture(sources: Sources, rng: Random, size: int) -> Picture:
+    """Return a whole photo, letterboxed, mirrored half the time: all that the original did."""
+    sample = _pick_mixed(sources, NEAR_MIX, rng)
+    look = whole_photo_box((sample.plane.shape[0], sample.plane.shape[1]))
+    image, channels = _rendered(sample.photo, _mask_labels(sample), look, size, 0.0)
+    if rng.random() < 0.5:
+        image, channels = image[:, ::-1], channels[:, ::-1]
+    return _masked_picture(image, channels, sample)
+
+
+def _masked_picture(image: U8Array, channels: U8Array, sample: Sample) -> Picture:
+    """Return the picture of an image and its rendered labels, as from `_mask_labels`."""
+    head, known, _, *necks = channels.transpose(2, 0, 1)
+    neck = necks[0] if necks else np.zeros_like(head)
+    weight = np.where(neck > SURE, np.float32(NECK_WEIGHT), np.float32(known > SURE))
     return Picture(
-        image=photometric(image, rng),
+        image=image,
         target=np.stack([head, neck]).astype(np.float32) / 255,
-        weight=np.where(neck > SURE, np.float32(NECK_WEIGHT), np.float32(known > SURE))[None],
+        weight=np.stack([weight, weight * sample.neck_labelled]),
         box_weight=np.zeros((1, 1), np.float32),
     )
 
 
-def _empty_picture(sources: Sources, rng: Random, size: int) -> Picture:
-    names = list(EMPTY_MIX)
-    sample = _pick(sources[str(rng.choice(names, p=list(EMPTY_MIX.values())))], rng)
-    look = _empty_look(sample, rng)
-    if look is None:
-        return _empty_picture(sources, rng, size)
+def _empty_picture(sources: Sources, rng: Random, size: int) -> Picture | None:
+    """Return a picture without a head in its middle; None if photos are full of their heads."""
+    for _ in range(10):
+        sample = _pick_mixed(sources, EMPTY_MIX, rng)
+        look = _empty_look(sample, rng)
+        if look is not None:
+            break
+    else:
+        return None
     image = crop_for_model(sample.photo, look, size)
     return Picture(
         image=photometric(image[:, ::-1] if rng.random() < 0.5 else image, rng),
         target=np.zeros((2, size, size), np.float32),
-        weight=np.ones((1, size, size), np.float32),
+        weight=np.ones((2, size, size), np.float32),
         box_weight=np.zeros((1, 1), np.float32),
     )
 
@@ -501,5 +529,6 @@ PICTURES = {
     "segmenter": near_picture,
     "encoder-decoder": near_picture,
     "lr-aspp": near_picture,
+    "whole": whole_picture,
 }
-"""What each network is trained on."""
+"""What each network is trained on; and by the name that a recipe may choose instead."""

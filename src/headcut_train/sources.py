@@ -47,6 +47,7 @@ class Sample:
         masked: the plane's `HEAD` bit follows a drawn mask; otherwise only boxes are known.
         tags: of each box, words on its view and state, where they are labelled.
         mistaken: (K, 4) float32 boxes that a finder took for heads by mistake; see `mistakes`.
+        neck_labelled: where no `NECK` bit is set, there is surely no neck, among known pixels.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Sample:
     masked: bool
     tags: tuple[tuple[str, ...], ...] = ()
     mistaken: FloatArray = field(default_factory=lambda: NO_BOXES)
+    neck_labelled: bool = True
 
 
 Reader = Callable[[Path, str], Iterator[Sample]]
@@ -85,7 +87,7 @@ def _pairs(folder: Path) -> Iterator[tuple[Path, U8Array, U8Array]]:
         yield path, _photo(path), _label(folder / "labels" / f"{path.stem}.png")
 
 
-def _skull_box(head: BoolArray, chin: float) -> FloatArray:
+def skull_box(head: BoolArray, chin: float) -> FloatArray:
     """Return the box from the top of a head mask to the chin, as wide as the mask at eye height.
 
     Long hair beside the face is cut to what a head can be wide.
@@ -105,7 +107,7 @@ def _worn(hat: BoolArray, head: BoolArray) -> tuple[tuple[str, ...], ...]:
     return (("hat",) if hat.sum() > 0.03 * head.sum() else (),)
 
 
-def _around(boxes: FloatArray, shape: tuple[int, int], reach: float) -> BoolArray:
+def around(boxes: FloatArray, shape: tuple[int, int], reach: float) -> BoolArray:
     """Return the (H, W) bool of pixels within `reach` box heights of a box's centre."""
     near = np.zeros(shape, bool)
     for left, top, right, bottom in boxes:
@@ -129,7 +131,7 @@ def celebamask(root: Path, split: str) -> Iterator[Sample]:
             name=f"celebamask/{split}/{path.stem}",
             photo=photo,
             plane=plane.astype(np.uint8),
-            boxes=_skull_box(head, chin),
+            boxes=skull_box(head, chin),
             ignored=NO_BOXES,
             masked=True,
             tags=_worn(label == 14, head),
@@ -160,7 +162,7 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
             continue
         lowest_skin = np.flatnonzero(skin.any(1))[-1] + 1
         head = hair | (skin & ~below)
-        boxes = _skull_box(head, float(min(lowest_skin, LFW_CHIN[1] * len(label))))
+        boxes = skull_box(head, float(min(lowest_skin, LFW_CHIN[1] * len(label))))
         hat = np.zeros_like(head)
         middle = head[:, int(0.4 * head.shape[1]) : int(0.6 * head.shape[1])].mean(axis=1)
         if (middle > 0.5).argmax() > LFW_HAT * len(label):
@@ -173,7 +175,7 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
         )
         outside = connected(~(hair | skin), border)
         known = (hair | skin | (outside & ~hat)) & ~(skin & below)
-        searched = _around(boxes, head.shape, 1.2)
+        searched = around(boxes, head.shape, 1.2)
         plane = head * HEAD | known * KNOWN | searched * SEARCHED
         yield Sample(
             name=f"lfw_parts/{split}/{path.stem}",
@@ -227,8 +229,8 @@ def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
         height = float(np.clip(0.8 * (lowest - top), 0.1 * body, 0.15 * body))
         head = worn | (face & (rows < top + 0.75 * height))
         known = ~(face & ~head)
-        boxes = _skull_box(head, top + height)
-        searched = _around(boxes, head.shape, 1.5) | person
+        boxes = skull_box(head, top + height)
+        searched = around(boxes, head.shape, 1.5) | person
         plane = head * HEAD | known * KNOWN | person * PERSON | searched * SEARCHED
         yield Sample(
             name=f"clothing_coparsing/{split}/{path.stem}",
@@ -267,7 +269,7 @@ def _boxed(root: Path, folder: str, split: str, stems: list[Path]) -> Iterator[S
         # In a crowd not every head is labelled, so none found there is surely wrong.
         searched = np.full((height, width), not labels[path.stem].get("crowd", False))
         if folder == "person_crops":
-            searched = _around(boxes, (height, width), 1.5)
+            searched = around(boxes, (height, width), 1.5)
         yield Sample(
             name=f"{folder}/{split}/{path.stem}",
             photo=photo,

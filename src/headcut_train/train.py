@@ -58,7 +58,8 @@ class Pictures(Dataset[list[np.ndarray]]):
     def __getitem__(self, k: int) -> list[np.ndarray]:
         rng = np.random.default_rng([self.recipe.seed, k])
         size = self.recipe.size_at(k // (self.recipe.batch * self.world))
-        picture = PICTURES[self.recipe.network](self.sources, rng, size)
+        make = PICTURES[self.recipe.pictures or self.recipe.network]
+        picture = make(self.sources, rng, size)
         return [
             np.ascontiguousarray(picture.image.transpose(2, 0, 1)),
             picture.target,
@@ -82,7 +83,8 @@ def _rate(recipe: Recipe, step: int) -> float:
     if step < recipe.warmup_steps:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps
     done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+    least = recipe.last_rate_share
+    return recipe.learning_rate * (least + (1 - least) * (1 + math.cos(math.pi * done)) / 2)
 
 
 MUON_RATE = 3.0
@@ -100,7 +102,7 @@ class Optimizers:
     def __init__(self, network: nn.Module, recipe: Recipe):
         parameters = list(network.parameters())
         kernels = [p for p in parameters if p.ndim == 4]
-        self.kernels = kernels[1:-1]
+        self.kernels = kernels[1:-1] if recipe.muon else []
         inner = {id(p) for p in self.kernels}
         vectors = [p for p in parameters if p.ndim < 4]
         outer = [p for p in kernels if id(p) not in inner]
@@ -108,18 +110,21 @@ class Optimizers:
         self._matrices = [nn.Parameter(_matrix(p.detach())) for p in self.kernels]
         rate, decay = recipe.learning_rate, recipe.weight_decay
         groups = [{"params": outer}, {"params": vectors, "weight_decay": 0.0}]
-        self.all = (
-            torch.optim.Muon(
+        self.all: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
+        ]
+        if self._matrices:
+            muon = torch.optim.Muon(
                 self._matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-            ),
-            torch.optim.AdamW(groups, lr=rate, weight_decay=decay),
-        )
+            )
+            self.all.insert(0, muon)
 
     def step(self, rate: float) -> None:
         """Take a step along the gradients, then forget them."""
         for matrix, kernel in zip(self._matrices, self.kernels, strict=True):
             matrix.grad = None if kernel.grad is None else _matrix(kernel.grad)
-        for optimizer, factor in zip(self.all, (MUON_RATE, 1.0), strict=True):
+        for optimizer in self.all:
+            factor = MUON_RATE if isinstance(optimizer, torch.optim.Muon) else 1.0
             for group in optimizer.param_groups:
                 group["lr"] = factor * rate
             optimizer.step()
@@ -200,7 +205,7 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         first, rows = state["step"], state["rows"]
     trained = DistributedDataParallel(network) if world > 1 else network
-    loss_of = LOSSES[recipe.network]
+    loss_of = LOSSES[recipe.loss or recipe.network]
     batches = _batches(Pictures(sources, recipe, world), first, rank, workers)
     progress = tqdm(batches, initial=first, total=recipe.steps, disable=rank > 0, mininterval=10)
     losses: list[float] = []
