@@ -27,9 +27,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
-import ray.data
-from ray.exceptions import RayError
 
 from headcut.batch_worker import (
     DATA_SET_SCHEMA,
@@ -51,7 +48,7 @@ PHOTOS_A_WAVE = 10_000
 
 MOST_PHOTOS_A_WAVE = 500_000
 
-ATTEMPTS_A_TASK = 3
+ATTEMPTS_A_TASK = 2
 """Workers that a task may take down; after these its photos are tried one by one."""
 
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -238,11 +235,22 @@ def _cluster(crew: Crew) -> Iterator[int]:
     """Connect to the cluster, or start Ray on this machine alone; yield how many workers to use.
 
     Raises:
-        OptionError: no such cluster.
+        OptionError: Ray is not installed, or there is no such cluster.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing leaves the machine
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if not crew.address:
+        # On other systems the default: without it, Ray listens on the machine's own address.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    try:  # only now: it reads these when it is imported
+        import ray
+        import ray.data
+        from ray.exceptions import RayError
+    except ImportError as error:
+        raise OptionError(
+            f"{error.name} is missing; install it with pip install 'headcut[batch]'"
+        ) from error
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     here = crew.workers or len(usable_cores())
     try:
@@ -283,6 +291,7 @@ def _cut_all(
     say: Callable[[str], None] | None,
 ) -> None:
     """Cut the photos in waves; what a dying worker took with it is tried again one by one."""
+    import ray.data
 
     def results(photos: pa.Table, photos_a_task: int, tasks_waiting: int) -> Iterator[pa.Table]:
         starts = range(0, len(photos), photos_a_task)
