@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import ASTRONAUT, ROOT, files, picture
 from PIL import Image
-
-pq = pytest.importorskip("pyarrow.parquet")
 
 LEDGER = "headcut-ledger"
 
