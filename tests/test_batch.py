@@ -25,13 +25,15 @@ import os, sys, time
 import headcut.batch
 from headcut.cli import main
 
+SEEN, SECONDS_A_PHOTO = os.environ["SEEN"], float(os.environ["SECONDS_A_PHOTO"])
+
 class Watched(headcut.batch.PhotoWorker):
     def _row(self, task):
         '''A slow photo leaves time to kill something; a fatal one takes its worker down.'''
         if "fatal" in task["key"]:
             os.kill(os.getpid(), 9)
-        time.sleep(float(os.environ["SECONDS_A_PHOTO"]))
-        open(os.environ["SEEN"], "a").write(f"{os.getpid()} {task['key']}\\n")
+        time.sleep(SECONDS_A_PHOTO)
+        open(SEEN, "a").write(f"{os.getpid()} {task['key']}\\n")
         return super()._row(task)
 
 headcut.batch.PhotoWorker = Watched
@@ -42,7 +44,7 @@ main()
 DRIVER = [sys.executable, "-c", SCRIPT, "batch", "photos", "out"]
 
 
-def environment(seen: Path, seconds_a_photo: float = 0) -> dict[str, str]:
+def environment(seen: Path, seconds_a_photo: float) -> dict[str, str]:
     more = {"SEEN": str(seen), "SECONDS_A_PHOTO": str(seconds_a_photo), **LOOPBACK}
     return {**os.environ, **more, "PYTHONPATH": str(ROOT / "src")}
 
@@ -63,7 +65,7 @@ class Cluster:
             "object_store_memory": 80 * 2**20,
             "include_dashboard": False,
             "node_ip_address": "127.0.0.1",
-            "env_vars": environment(Path("seen")),
+            "env_vars": {"PYTHONPATH": str(ROOT / "src"), **LOOPBACK},
         }
 
     def add_node(self) -> object:

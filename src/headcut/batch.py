@@ -156,7 +156,7 @@ def run(
         recorder = _Recorder(ledger, target, job.form)
         with _stoppable(), _cluster(crew) as workers:
             try:
-                _cut_all(photos, source_url, target_url, job, crew, workers, recorder, say)
+                _cut_all(photos, source.url, target.url, job, crew, workers, recorder, say)
             finally:
                 recorder.flush()
     ledger.merge()

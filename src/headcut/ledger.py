@@ -169,7 +169,7 @@ def work(
         redo: whether photos that were cut with others are cut again.
     """
     listing, others = _listing(entries)
-    listing = listing.append_column("output", pa.array(output_stems(listing["key"])))
+    listing = listing.append_column("output", pa.array(output_stems(listing["key"]), pa.string()))
     then = pa.table(
         {
             "key": rows["key"],

@@ -55,7 +55,7 @@ class Store:
     """A folder or bucket, by its path or URL.
 
     Attributes:
-        url: as given.
+        url: as given; of a folder, its absolute path: workers run elsewhere.
         is_local: whether it is a folder of this machine.
 
     Raises:
@@ -63,11 +63,11 @@ class Store:
     """
 
     def __init__(self, url: str):
-        self.url = url
         self._filesystem, root = _open(url)
         self._root = root.rstrip("/")
         kind = self._filesystem.type_name
         self.is_local = kind == "local"
+        self.url = root if self.is_local else url
         self._appears_whole = kind in OBJECT_STORES
         self._made: set[str] = set()
 
