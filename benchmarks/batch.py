@@ -17,6 +17,8 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,7 @@ cutter = HeadCutter(finder=HeadFinder(open_model("finder", threads=1)),
 names = sys.stdin.read().split()
 out = Path(sys.argv[1])
 cutter.cut(names[0])
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 for name in names:
     try:
         for number, head in enumerate(cutter.cut(name)):
@@ -45,7 +47,7 @@ for name in names:
                 head.save(out / f"{Path(name).stem}-{number}.png")
     except HeadcutError:
         pass
-print(time.perf_counter() - start)
+print(time.perf_counter() - start, time.process_time() - cpu)
 """
 
 
@@ -64,7 +66,8 @@ def main() -> None:
     draw(photos, arguments.photos, arguments.broken, arguments.side)
     names = [str(path) for path in sorted(photos.rglob("*.jpg"))[: arguments.loop]]
     for count in (1, 2):
-        print(f"{count} plain loops: {loops(names, count, arguments):.2f} photos a second")
+        rate, cpu_ms = loops(names, count, arguments)
+        print(f"{count} plain loops: {rate:.2f} photos a second, {cpu_ms:.1f} ms of CPU a photo")
     for count in arguments.workers:
         batch(photos, arguments.folder / f"out-{count}", count)
 
@@ -123,8 +126,8 @@ def broken_files() -> dict[str, bytes]:
     }
 
 
-def loops(names: list[str], count: int, arguments: argparse.Namespace) -> float:
-    """Return the photos a second of so many processes, each with its share of the photos."""
+def loops(names: list[str], count: int, arguments: argparse.Namespace) -> tuple[float, float]:
+    """Return photos a second and CPU milliseconds a photo of so many processes at once."""
     out = arguments.folder / "loops"
     out.mkdir(exist_ok=True)
     command = [sys.executable, "-c", LOOP, str(out), *(["save"] if arguments.save else [])]
@@ -133,10 +136,9 @@ def loops(names: list[str], count: int, arguments: argparse.Namespace) -> float:
     for number, process in enumerate(running):
         process.stdin.write("\n".join(names[number::count]))
         process.stdin.close()
-    return sum(
-        len(names[number::count]) / float(process.stdout.read())
-        for number, process in enumerate(running)
-    )
+    times = [tuple(map(float, process.stdout.read().split())) for process in running]
+    rate = sum(len(names[n::count]) / times[n][0] for n in range(count))
+    return rate, 1000 * sum(cpu_s for _, cpu_s in times) / len(names)
 
 
 def batch(photos: Path, out: Path, workers: int) -> None:
@@ -146,12 +148,12 @@ def batch(photos: Path, out: Path, workers: int) -> None:
     command = [sys.executable, "-m", "headcut", "batch", photos, out, "--workers", str(workers)]
     start = time.perf_counter()
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
-    memory: list[tuple[float, int, int]] = []
+    samples: list[Sample] = []
     stop = threading.Event()
 
     def watch() -> None:
-        while not stop.wait(5):
-            memory.append((time.perf_counter() - start, *resident_mb(process.pid)))
+        while not stop.wait(2):
+            samples.append(sample(process.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -161,39 +163,63 @@ def batch(photos: Path, out: Path, workers: int) -> None:
     stop.set()
     watcher.join()
     rows = pq.read_table(out / "headcut-ledger").to_pylist()
-    stamps = sorted(row["finished_us"] for row in rows)
+    stamps = np.sort([row["finished_us"] / 1e6 for row in rows])
     skip = len(stamps) // 10  # the first tenth waits for Ray and the networks
-    steady = (len(stamps) - 1 - skip) / ((stamps[-1] - stamps[skip]) / 1e6)
+    steady = (len(stamps) - 1 - skip) / (stamps[-1] - stamps[skip])
+    within = [s for s in samples if stamps[skip] < s.when_s < stamps[-1]]
+    between = np.searchsorted(stamps, [within[0].when_s, within[-1].when_s])
+    cpu_ms = 1000 * (within[-1].cpu_s - within[0].cpu_s) / (between[1] - between[0])
     files = sum(path.is_file() for path in photos.rglob("*"))
     written = {str(path.relative_to(out)) for path in out.rglob("*-head.png")}
     named = {name for row in rows for name in row["outputs"]}
     print(f"batch, {workers} workers: exit {process.returncode}, {whole_s:.0f} s with the start,")
     print(f"  {steady:.2f} photos a second after the first tenth, {len(rows) / whole_s:.2f} in all")
+    print(f"  {cpu_ms:.1f} ms of CPU a photo, of all processes of the batch together")
     print(f"  {len(rows)} rows for {files} files: {dict(Counter(r['status'] for r in rows))}")
     print(f"  {len(written)} outputs, the same as in the ledger: {written == named}")
     print("  " + said.strip().replace("\n", "\n  "))
-    for when_s, driver, worker in memory[:: max(1, len(memory) // 10)]:
-        print(f"  after {when_s:5.0f} s: driver {driver} MB, largest worker {worker} MB")
+    for taken in within[:: max(1, len(within) // 8)]:
+        print(
+            f"  after {np.searchsorted(stamps, taken.when_s):6d} photos: "
+            f"driver {taken.driver_mb} MB, largest worker {taken.worker_mb} MB"
+        )
 
 
-def resident_mb(pid: int) -> tuple[int, int]:
-    """Return the resident memory of the driver and of its largest worker, in MB."""
-    workers = [0]
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"ray::" in status.read_bytes() and b"PhotoWorker" in status.read_bytes():
-                workers.append(_rss(status.parent))
-        except OSError:
-            continue
-    try:
-        return _rss(Path(f"/proc/{pid}")), max(workers)
-    except OSError:
-        return 0, max(workers)
+@dataclass
+class Sample:
+    """What the processes of a batch took so far."""
+
+    when_s: float
+    cpu_s: float
+    driver_mb: int
+    worker_mb: int
 
 
-def _rss(process: Path) -> int:
-    pages = int((process / "statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+def sample(driver: int) -> Sample:
+    """Look at a process and all below it."""
+    parents, found = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            # The name, in brackets, may hold spaces.
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1])
+            pages = int((folder / "statm").read_text().split()[1])
+            cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            worker = b"PhotoWorker" in (folder / "cmdline").read_bytes()
+            found[int(folder.name)] = (cpu_s, pages * os.sysconf("SC_PAGE_SIZE") // 2**20, worker)
+
+    def is_below(pid: int) -> bool:
+        while pid > 1 and pid != driver:
+            pid = parents.get(pid, 0)
+        return pid == driver
+
+    mine = {pid: taken for pid, taken in found.items() if is_below(pid)}
+    return Sample(
+        time.time(),
+        sum(cpu_s for cpu_s, _, _ in mine.values()),
+        mine.get(driver, (0, 0, False))[1],
+        max((mb for _, mb, worker in mine.values() if worker), default=0),
+    )
 
 
 if __name__ == "__main__":
