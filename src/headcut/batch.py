@@ -154,7 +154,7 @@ def run(
     ledger.append(todo.passed_over)
     if len(photos):
         recorder = _Recorder(ledger, target, job.form)
-        with _stoppable(), _cluster(crew) as workers:
+        with _cluster(crew) as workers, _stoppable():  # Ray takes the signals, we take them back
             try:
                 _cut_all(photos, source.url, target.url, job, crew, workers, recorder, say)
             finally:

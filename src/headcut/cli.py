@@ -36,6 +36,9 @@ if TYPE_CHECKING:  # NumPy and Pillow are imported when there is something to cu
 DONE, FAILED, WRONG_USAGE, NO_HEAD = range(4)
 """Exit codes."""
 
+STOPPED = 130
+"""Exit code of a batch that was told to stop."""
+
 _PLAIN: dict[str, Any] = {
     # Plain text: rich would cost 0.1 s, and puts one-line errors into boxes.
     "rich_markup_mode": None,
@@ -389,6 +392,9 @@ def batch(
     except HeadcutError as error:
         _say(f"headcut: {error}")
         raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        _say("headcut: stopped; the same command goes on")
+        raise typer.Exit(STOPPED) from None
     _print_lines(outcome.lines)
     if outcome.failed:
         raise typer.Exit(FAILED)
