@@ -21,6 +21,10 @@ LAYERS = [
     {"cutout"},
     {"pipeline"},
     {"plan", "sidecar", "doctor"},
+    {"outputs", "store"},
+    {"ledger"},
+    {"batch_worker", "report"},
+    {"batch"},
     {"cli"},
     {"__main__"},
 ]

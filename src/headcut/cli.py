@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import typer
 
@@ -30,12 +30,14 @@ from headcut.options import (
 )
 
 if TYPE_CHECKING:  # NumPy and Pillow are imported when there is something to cut
-    from headcut.cutout import CutOut
     from headcut.pipeline import HeadCutter
     from headcut.plan import Job, Plan
 
 DONE, FAILED, WRONG_USAGE, NO_HEAD = range(4)
 """Exit codes."""
+
+STOPPED = 130
+"""Exit code of a batch that was told to stop."""
 
 _PLAIN: dict[str, Any] = {
     # Plain text: rich would cost 0.1 s, and puts one-line errors into boxes.
@@ -47,6 +49,90 @@ _PLAIN: dict[str, Any] = {
 app = typer.Typer(**_PLAIN)
 doctor_app = typer.Typer(**_PLAIN)
 window_app = typer.Typer(**_PLAIN)
+batch_app = typer.Typer(**_PLAIN)
+
+
+MOST_MEGAPIXELS = PhotoLimits().max_megapixels
+
+# The options of `headcut PHOTO...` that `headcut batch` has too.
+OutputChoice: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cutout|mask|alpha",
+        help="Transparent picture (default), black-and-white mask, or soft grey mask.",
+        show_default=False,
+    ),
+]
+HeadsChoice: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|largest|each|N",
+        help="All heads in one picture (default), the largest, one file for each (-1, -2... "
+        "from the left), or the N-th from the left.",
+        show_default=False,
+    ),
+]
+AtChoice: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="X,Y", help="Only the head at this point of the photo, in pixels."),
+]
+NeckChoice: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="none|short|keep", help="Cut at the chin, a little below it, or not at all."
+    ),
+]
+CropChoice: TypeAlias = Annotated[
+    bool, typer.Option("--crop", help="Keep only the tight box of the head.")
+]
+SquareChoice: TypeAlias = Annotated[
+    int | None,
+    typer.Option(metavar="PX", help="A square picture of that side, the head in its middle."),
+]
+CircleChoice: TypeAlias = Annotated[
+    bool, typer.Option("--circle", help="A square picture, clear outside its circle.")
+]
+PaddingChoice: TypeAlias = Annotated[
+    float | None,
+    typer.Option(metavar="PCT", help="Room around the head, in percent of its longer side."),
+]
+OutlineChoice: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="PX[,COLOUR]", help="A line around the head, white by default."),
+]
+BackgroundChoice: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLOUR|PICTURE|blur",
+        help="What is behind the head: a colour (white, #ff8800), a picture's file, or blur: "
+        "the photo, out of focus.",
+    ),
+]
+FeatherChoice: TypeAlias = Annotated[
+    float | None,
+    typer.Option(metavar="PX", help="Fade the head out over that many pixels at its edge."),
+]
+PresetChoice: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(PRESETS), help="Ready for a use; other options change it further."
+    ),
+]
+FormatChoice: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="png|webp",
+        help="File format. Default: what -o ends in, or png.",
+        show_default=False,
+    ),
+]
+SidecarChoice: TypeAlias = Annotated[
+    bool,
+    typer.Option("--json", help="Write the boxes of the heads to a .json beside each output."),
+]
+MegapixelsChoice: TypeAlias = Annotated[
+    float, typer.Option(metavar="MP", help="Refuse larger photos.")
+]
 
 
 def main() -> None:
@@ -55,6 +141,8 @@ def main() -> None:
         doctor_app(args=sys.argv[2:], prog_name="headcut doctor")
     elif sys.argv[1:2] == ["app"]:
         window_app(args=sys.argv[2:], prog_name="headcut app")
+    elif sys.argv[1:2] == ["batch"]:
+        batch_app(args=sys.argv[2:], prog_name="headcut batch")
     else:
         app(prog_name="headcut")
 
@@ -86,84 +174,21 @@ def cut(
             "each photo.",
         ),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            metavar="cutout|mask|alpha",
-            help="Transparent picture (default), black-and-white mask, or soft grey mask.",
-            show_default=False,
-        ),
-    ] = None,
-    heads: Annotated[
-        str | None,
-        typer.Option(
-            metavar="all|largest|each|N",
-            help="All heads in one picture (default), the largest, one file for each (-1, -2... "
-            "from the left), or the N-th from the left.",
-            show_default=False,
-        ),
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option(metavar="X,Y", help="Only the head at this point of the photo, in pixels."),
-    ] = None,
-    neck: Annotated[
-        str,
-        typer.Option(
-            metavar="none|short|keep", help="Cut at the chin, a little below it, or not at all."
-        ),
-    ] = "none",
-    crop: Annotated[
-        bool, typer.Option("--crop", help="Keep only the tight box of the head.")
-    ] = False,
-    square: Annotated[
-        int | None,
-        typer.Option(metavar="PX", help="A square picture of that side, the head in its middle."),
-    ] = None,
-    circle: Annotated[
-        bool, typer.Option("--circle", help="A square picture, clear outside its circle.")
-    ] = False,
-    padding: Annotated[
-        float | None,
-        typer.Option(metavar="PCT", help="Room around the head, in percent of its longer side."),
-    ] = None,
-    outline: Annotated[
-        str | None,
-        typer.Option(metavar="PX[,COLOUR]", help="A line around the head, white by default."),
-    ] = None,
-    background: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLOUR|PICTURE|blur",
-            help="What is behind the head: a colour (white, #ff8800), a picture's file, or blur: "
-            "the photo, out of focus.",
-        ),
-    ] = None,
-    feather: Annotated[
-        float | None,
-        typer.Option(metavar="PX", help="Fade the head out over that many pixels at its edge."),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join(PRESETS), help="Ready for a use; other options change it further."
-        ),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="png|webp",
-            help="File format. Default: what -o ends in, or png.",
-            show_default=False,
-        ),
-    ] = None,
-    json_sidecar: Annotated[
-        bool,
-        typer.Option("--json", help="Write the boxes of the heads to a .json beside each output."),
-    ] = False,
-    max_megapixels: Annotated[
-        float, typer.Option(metavar="MP", help="Refuse larger photos.")
-    ] = PhotoLimits().max_megapixels,
+    output: OutputChoice = None,
+    heads: HeadsChoice = None,
+    at: AtChoice = None,
+    neck: NeckChoice = "none",
+    crop: CropChoice = False,
+    square: SquareChoice = None,
+    circle: CircleChoice = False,
+    padding: PaddingChoice = None,
+    outline: OutlineChoice = None,
+    background: BackgroundChoice = None,
+    feather: FeatherChoice = None,
+    preset: PresetChoice = None,
+    format: FormatChoice = None,
+    json_sidecar: SidecarChoice = False,
+    max_megapixels: MegapixelsChoice = MOST_MEGAPIXELS,
     version: Annotated[
         bool,
         typer.Option(
@@ -185,6 +210,7 @@ def cut(
 
     `headcut doctor` shows what headcut runs on and cuts a sample photo to prove it.
     `headcut app` opens a window.
+    `headcut batch` cuts great folders and buckets, with a ledger.
     """  # noqa: D301  (\b keeps the lines of a paragraph apart)
     from headcut.plan import make_plan
 
@@ -193,18 +219,18 @@ def cut(
             require_known("preset", preset, list(PRESETS))
             format = format or PRESETS[preset].get("format")
         plan = make_plan(photos, out, cast("Format | None", format))
-        choices = {
-            "output": output,
-            "format": plan.format,
-            "crop": crop or None,
-            "square": square,
-            "circle": circle or None,
-            "padding": padding,
-            "outline": parse_outline(outline) if outline else None,
-            "background": background,
-            "feather": feather,
-        }
-        save = save_options(preset, {k: v for k, v in choices.items() if v is not None})
+        save = _save_options(
+            preset,
+            output=output,
+            format=plan.format,
+            crop=crop or None,
+            square=square,
+            circle=circle or None,
+            padding=padding,
+            outline=parse_outline(outline) if outline else None,
+            background=background,
+            feather=feather,
+        )
         require_known("neck", neck, NECKS)
         kept_neck = cast("Neck", neck)
         request = _Request(plan, _which_heads(heads, at), save, kept_neck, json_sidecar)
@@ -213,6 +239,11 @@ def cut(
         _say(f"headcut: {error}")
         raise typer.Exit(WRONG_USAGE) from None
     raise typer.Exit(_run(request, limits))
+
+
+def _save_options(preset: str | None, **choices: Any) -> SaveOptions:
+    """Return the options of a preset with those changed that were given; None was not."""
+    return save_options(preset, {k: v for k, v in choices.items() if v is not None})
 
 
 def _which_heads(heads: str | None, at: str | None) -> Heads:
@@ -252,6 +283,154 @@ def window(
         _say(f"headcut: {error}")
         raise typer.Exit(FAILED) from None
     app.main_loop()
+
+
+@batch_app.command()
+def batch(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="SOURCE", show_default=False, help="Folder or URL of the photos."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TARGET",
+            show_default=False,
+            help="Folder or URL, outside of SOURCE, for the outputs and the ledger.",
+        ),
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Only say what the ledger of TARGET holds, and draw its least confident heads.",
+        ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            metavar="files|parquet|webdataset",
+            help="Pictures in the tree of SOURCE, or the shards of a data set: key, boxes, "
+            "confidences and the PNG of a mask a head.",
+        ),
+    ] = "files",
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Photos cut at once. Default: one a core.", min=1),
+    ] = None,
+    gpus: Annotated[int, typer.Option(metavar="N", help="GPUs that the workers share.", min=0)] = 0,
+    photos_a_task: Annotated[
+        int,
+        typer.Option("--batch", metavar="N", help="Photos that a worker gets at a time.", min=1),
+    ] = 32,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Ray cluster to work on. Default: this machine."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+    ] = False,
+    redo: Annotated[
+        bool,
+        typer.Option("--redo", help="Cut again what was cut with other options or networks."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what there is to do.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Cut at most that many in this run.", min=1)
+    ] = None,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Cut in random order.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress, only what it came to.")
+    ] = False,
+    output: OutputChoice = None,
+    heads: HeadsChoice = None,
+    at: AtChoice = None,
+    neck: NeckChoice = "none",
+    crop: CropChoice = False,
+    square: SquareChoice = None,
+    circle: CircleChoice = False,
+    padding: PaddingChoice = None,
+    outline: OutlineChoice = None,
+    background: BackgroundChoice = None,
+    feather: FeatherChoice = None,
+    preset: PresetChoice = None,
+    format: FormatChoice = None,
+    json_sidecar: SidecarChoice = False,
+    max_megapixels: MegapixelsChoice = MOST_MEGAPIXELS,
+) -> None:
+    """Cut great folders and buckets: stop it at any moment, run it again, and it goes on.
+
+    TARGET/headcut-ledger accounts for every photo. Photos are never replaced.
+
+    \b
+    Exit codes:
+      0  done; some photos may have had no head
+      1  something failed; the ledger says what and why
+      2  wrong usage; nothing was done
+      3  no head found in any photo
+    """  # noqa: D301  (\b keeps the lines of a paragraph apart)
+    try:
+        from headcut import batch as batches
+    except ImportError as error:
+        _say(f"headcut: {error.name} is missing; install it with pip install 'headcut[batch]'")
+        raise typer.Exit(WRONG_USAGE) from None
+    try:
+        if report is not None:
+            if source is not None:
+                raise OptionError("--report takes the TARGET alone; leave SOURCE out")
+            raise typer.Exit(_print_lines(batches.report(report)))
+        if source is None or target is None:
+            raise OptionError("give SOURCE and TARGET, or --report TARGET")
+        require_known("neck", neck, NECKS)
+        data_set = form != "files"
+        job = batches.PhotoJob(
+            heads=_which_heads(heads or ("each" if data_set and at is None else None), at),
+            save=_save_options(
+                preset,
+                output=output or ("mask" if data_set else None),
+                format=format,
+                crop=crop or None,
+                square=square,
+                circle=circle or None,
+                padding=padding,
+                outline=parse_outline(outline) if outline else None,
+                background=background,
+                feather=feather,
+            ),
+            neck=cast("Neck", neck),
+            sidecar=json_sidecar,
+            limits=PhotoLimits(max_megapixels=max_megapixels),
+            form=form,
+        )
+        crew = batches.Crew(
+            workers=workers, gpus=gpus, photos_a_task=photos_a_task, address=address
+        )
+        choice = batches.Choice(
+            retry_failed=retry_failed, redo=redo, limit=limit, shuffle=shuffle, dry_run=dry_run
+        )
+        say = None if quiet else _say_progress
+        outcome = batches.run(source, target, job, crew, choice, say)
+    except OptionError as error:
+        _say(f"headcut: {error}")
+        raise typer.Exit(WRONG_USAGE) from None
+    except HeadcutError as error:
+        _say(f"headcut: {error}")
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        _say("headcut: stopped; the same command goes on")
+        raise typer.Exit(STOPPED) from None
+    _print_lines(outcome.lines)
+    if outcome.failed:
+        raise typer.Exit(FAILED)
+    raise typer.Exit(NO_HEAD if outcome.no_head and not outcome.done else DONE)
+
+
+def _say_progress(line: str) -> None:
+    """Print a line of progress: over the last one where somebody is watching, else below it."""
+    typer.echo(_over_the_bar() + line, nl=not sys.stderr.isatty(), err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +492,7 @@ def _run_one(job: Job, cutter: HeadCutter, request: _Request) -> int:
 def _cut_job(job: Job, cutter: HeadCutter, request: _Request) -> list[Path] | None:
     """Cut one photo, write what was asked for and return the files; None if it has no head."""
     from headcut.cutout import choose_heads, merge
+    from headcut.outputs import output_files
     from headcut.writing import write_standard_output
 
     if job.photo is None and sys.stdin is None:
@@ -320,31 +500,23 @@ def _cut_job(job: Job, cutter: HeadCutter, request: _Request) -> list[Path] | No
     cut_outs = cutter.cut(job.photo or sys.stdin.buffer)
     if not cut_outs:
         return None
-    pictures = choose_heads(cut_outs, request.heads)
     if job.output is None:
-        write_standard_output(merge(pictures[0]).encode(request.save))
+        picture = merge(choose_heads(cut_outs, request.heads)[0])
+        write_standard_output(picture.encode(request.save))
         return []
-    return _write_pictures(pictures, job, job.output, request)
-
-
-def _write_pictures(
-    pictures: list[list[CutOut]], job: Job, output: Path, request: _Request
-) -> list[Path]:
-    """Write one file a picture, and the sidecar; return the pictures' files."""
-    from headcut.cutout import merge
-    from headcut.plan import numbered
-    from headcut.sidecar import Picture, sidecar, sidecar_path
-
     written = []
-    for number, heads in enumerate(pictures, start=1):
-        path = numbered(output, number) if request.heads == "each" else output
-        picture = merge(heads)
-        _write(path, picture.encode(request.save), request.plan)
-        written.append(Picture(path, heads, picture.frame(request.save)))
-    if request.sidecar:
-        name = job.photo.name if job.photo else job.name
-        _write(sidecar_path(output), sidecar(name, written), request.plan)
-    return [picture.path for picture in written]
+    for file in output_files(
+        cut_outs,
+        job.photo.name if job.photo else job.name,
+        job.output,
+        heads=request.heads,
+        save=request.save,
+        with_sidecar=request.sidecar,
+    ):
+        _write(file.path, file.data, request.plan)
+        if file.is_picture:
+            written.append(file.path)
+    return written
 
 
 def _write(path: Path, data: bytes, plan: Plan) -> None:

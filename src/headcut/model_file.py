@@ -33,6 +33,11 @@ class Network(Protocol):
 class Model:
     """A network in a file, ready to run. Threads may share it.
 
+    Args:
+        path: the file.
+        threads: how many a run may take; all cores, up to `MAX_THREADS`, by default.
+        gpu: run it on an NVIDIA GPU.
+
     Attributes:
         path: where it was read from.
         metadata: what the file says of itself, all strings.
@@ -42,7 +47,7 @@ class Model:
         threshold: the probability from which its answer counts as yes.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, threads: int | None = None, gpu: bool = False):
         # Imported here, for it takes longer than the rest of the package together.
         import onnxruntime
 
@@ -50,16 +55,18 @@ class Model:
             raise ModelError(f"{path}: no such model file; bundled are {bundled_models()}")
         options = onnxruntime.SessionOptions()
         # Without this, ONNX Runtime counts the cores of the host, not those of the container.
-        options.intra_op_num_threads = min(MAX_THREADS, len(_usable_cores()))
+        options.intra_op_num_threads = threads or min(MAX_THREADS, len(usable_cores()))
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
+                path, options, providers=["CUDAExecutionProvider"] * gpu + ["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's own errors share no public base
             reason = str(error).splitlines()[0]
             raise ModelError(f"{path}: not a model that runs here ({reason})") from error
+        if gpu and self._session.get_providers()[0] != "CUDAExecutionProvider":
+            raise ModelError("no GPU that ONNX Runtime can use; install onnxruntime-gpu and CUDA")
         self.path = path
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.backend: str = self._session.get_providers()[0]
@@ -90,15 +97,20 @@ class Model:
         return [output[0] for output in outputs]
 
 
-def open_model(name_or_path: str | Path) -> Model:
+def open_model(name_or_path: str | Path, *, threads: int | None = None, gpu: bool = False) -> Model:
     """Open a bundled model by its name ("finder", "segmenter") or any model by its path.
+
+    Args:
+        name_or_path: which.
+        threads: as in `Model`.
+        gpu: as in `Model`.
 
     Raises:
         ModelError: it is missing, damaged, or not a headcut model.
     """
     if isinstance(name_or_path, str) and name_or_path in bundled_models():
-        return Model(BUNDLED / f"{name_or_path}.onnx")
-    return Model(Path(name_or_path))
+        return Model(BUNDLED / f"{name_or_path}.onnx", threads=threads, gpu=gpu)
+    return Model(Path(name_or_path), threads=threads, gpu=gpu)
 
 
 def bundled_models() -> list[str]:
@@ -106,7 +118,8 @@ def bundled_models() -> list[str]:
     return sorted(path.stem for path in BUNDLED.glob("*.onnx"))
 
 
-def _usable_cores() -> set[int]:
+def usable_cores() -> set[int]:
+    """Return the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))

@@ -1,0 +1,194 @@
+"""What a worker does with each photo, without Ray and with the stand-in networks."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import Headcut, files, picture, red_cutter
+from PIL import Image
+
+from headcut.batch import _Recorder
+from headcut.batch_worker import PhotoJob, PhotoWorker
+from headcut.errors import OptionError
+from headcut.ledger import Ledger
+from headcut.options import PhotoLimits, SaveOptions
+from headcut.report import report, totals
+from headcut.store import Store
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    picture(150).save(tmp_path / "in" / "one.png")
+    picture(80, 220).save(tmp_path / "in" / "sub" / "two.png")
+    picture().save(tmp_path / "in" / "none.png")
+    (tmp_path / "in" / "bad.jpg").write_text("Dear diary")
+    return tmp_path
+
+
+def work_on(place: Path, job: PhotoJob, *old_outputs: str) -> dict[str, dict[str, Any]]:
+    """Cut all photos and return the rows by key."""
+    return {row["key"]: row for row in results(place, job, *old_outputs).to_pylist()}
+
+
+def results(place: Path, job: PhotoJob, *old_outputs: str) -> Any:
+    worker = PhotoWorker(str(place / "in"), str(place / "out"), job)
+    worker._cutter = red_cutter(job.limits, job.neck)
+    photos = [
+        {"key": key, "size": 1, "modified_us": 2, "output": key, "old_outputs": list(old_outputs)}
+        for key in files(place / "in")
+    ]
+    return worker(pa.Table.from_pylist(photos))
+
+
+def test_rows_and_files(place: Path) -> None:
+    rows = work_on(place, PhotoJob(save=SaveOptions(), sidecar=True))
+    assert {key: (row["status"], row["heads"]) for key, row in rows.items()} == {
+        "bad.jpg": ("failed", 0),
+        "none.png": ("no head", 0),
+        "one.png": ("done", 1),
+        "sub/two.png": ("done", 2),
+    }
+    assert "is not a photo" in rows["bad.jpg"]["reason"]
+    assert rows["sub/two.png"]["outputs"] == ["sub/two.png-head.png", "sub/two.png-head.json"]
+    assert rows["sub/two.png"]["confidence"] == pytest.approx(0.8, abs=0.05)
+    assert all(rows["one.png"][f"{stage}_ms"] > 0 for stage in ("read", "cut", "encode", "write"))
+    assert files(place / "out") == sorted(
+        rows["one.png"]["outputs"] + rows["sub/two.png"]["outputs"]
+    )
+
+
+def test_same_files_as_the_small_way(place: Path, headcut: Headcut) -> None:
+    """`headcut FOLDER -o OUT` and a batch run the same code on each photo."""
+    save = SaveOptions(crop=True)
+    work_on(place, PhotoJob(save=save, heads="each"))
+    assert headcut("in", "-o", "small", "--crop", "--heads", "each").code == 1
+    for name in ("one.png-head-1", "sub/two.png-head-1", "sub/two.png-head-2"):
+        small = place / "small" / f"{name.replace('.png', '')}.png"
+        assert (place / "out" / f"{name}.png").read_bytes() == small.read_bytes()
+
+
+def test_outputs_of_an_earlier_run_that_are_none_any_more_go(place: Path) -> None:
+    """A photo of two heads may have one now; a photo that fails now keeps what it had."""
+    store = Store(str(place / "out"))
+    for name in ("old.png", "bad.png"):
+        store.write_whole(name, b"picture")
+    (place / "in" / "bad.jpg").rename(place / "bad.jpg")
+    work_on(place, PhotoJob(save=SaveOptions()), "old.png")
+    assert "old.png" not in files(place / "out")
+    (place / "bad.jpg").rename(place / "in" / "bad.jpg")
+    for name in ("none.png", "one.png", "sub/two.png"):
+        (place / "in" / name).unlink()
+    rows = work_on(place, PhotoJob(save=SaveOptions()), "bad.png")
+    assert rows["bad.jpg"]["outputs"] == ["bad.png"]
+    assert "bad.png" in files(place / "out")
+
+
+def test_nothing_stops_a_worker(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of course")
+
+    monkeypatch.setattr("headcut.batch_worker.read_photo", broken)
+    rows = work_on(place, PhotoJob(save=SaveOptions()))
+    assert {row["reason"] for row in rows.values()} == {
+        "ZeroDivisionError: of course; please report it"
+    }
+
+
+def test_fingerprint_is_of_what_changes_an_output(tmp_path: Path) -> None:
+    def fingerprint(**more: Any) -> str:
+        return PhotoJob(**{"save": SaveOptions(), **more}).fingerprint()
+
+    assert fingerprint() == fingerprint(limits=PhotoLimits(max_megapixels=1))
+    assert fingerprint() != fingerprint(neck="keep")
+    background = tmp_path / "wall.png"
+    picture().save(background)
+    save = SaveOptions(background=str(background))
+    before = fingerprint(save=save)
+    picture(20).save(background)
+    assert fingerprint(save=save) != before
+
+
+def test_wrong_jobs() -> None:
+    with pytest.raises(OptionError, match="use files, parquet or webdataset"):
+        PhotoJob(save=SaveOptions(), form="zip")
+    with pytest.raises(OptionError, match="leave --json out"):
+        PhotoJob(save=SaveOptions(), form="parquet", sidecar=True)
+
+
+@pytest.mark.parametrize("form", ["parquet", "webdataset"])
+def test_shards(form: str, place: Path) -> None:
+    """Boxes and one mask a head, in shards that the ledger names."""
+    job = PhotoJob(save=SaveOptions(output="mask"), heads="each", form=form)
+    target = Store(str(place / "out"))
+    ledger = Ledger(target)
+    recorder = _Recorder(ledger, target, form)
+    recorder.add(results(place, job))
+    assert files(place / "out") == []
+    recorder.flush()
+    rows = {row["key"]: row for row in ledger.rows().to_pylist()}
+    shard = rows["one.png"]["outputs"][0]
+    assert rows["sub/two.png"]["outputs"] == [shard]
+    assert rows["bad.jpg"]["outputs"] == []
+    if form == "parquet":
+        photos = pq.read_table(place / "out" / shard).to_pylist()
+    else:
+        photos = read_tar(place / "out" / shard)
+    assert [(row["key"], row["width"], len(row["boxes"])) for row in photos] == [
+        ("one.png", 300, 1),
+        ("sub/two.png", 300, 2),
+    ]
+    left, top, right, bottom = photos[1]["boxes"][0]
+    mask = Image.open(io.BytesIO(photos[1]["masks"][0]))
+    assert (mask.size, mask.mode) == ((300, 200), "L")
+    assert mask.getbbox() == pytest.approx((left, top, right, bottom), abs=2)
+
+
+def read_tar(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a WebDataset shard; the files of a photo stand together."""
+    rows: list[dict[str, Any]] = []
+    with tarfile.open(path) as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            assert file is not None
+            if member.name.endswith(".json"):
+                rows.append({**json.load(file), "masks": [], "name": member.name.split(".")[0]})
+            else:
+                assert member.name.startswith(rows[-1]["name"])
+                rows[-1]["masks"].append(file.read())
+    return rows
+
+
+def test_report(place: Path) -> None:
+    target = Store(str(place / "out"))
+    recorder = _Recorder(Ledger(target), target, "files")
+    recorder.add(results(place, PhotoJob(save=SaveOptions())))
+    recorder.flush()
+    lines = list(report(str(place / "out")))
+    assert lines[0] == "4 photos: 2 done, 1 no head, 1 failed"
+    assert lines[1].startswith("  failed 1: is not a photo")
+    assert lines[-1] == "least confident: headcut-least-confident.png"
+    with Image.open(place / "out" / "headcut-least-confident.png") as sheet:
+        assert sheet.size == (960, 174)
+    assert totals(Ledger(target).rows())[:1] == lines[:1]
+    with pytest.raises(OptionError, match="has no headcut-ledger"):
+        list(report(str(place / "in")))
+
+
+def test_command_line(place: Path, headcut: Headcut) -> None:
+    """What is wrong is said before anything starts."""
+    assert "give SOURCE and TARGET" in headcut("batch", "in").err
+    assert "lie in each other" in headcut("batch", "in", "in/out").err
+    assert "no photos there" in headcut("batch", "nowhere", "out").err
+    assert "leave SOURCE out" in headcut("batch", "in", "--report", "out").err
+    assert headcut("batch", "in", "out", "--heads", "0").code == 2
+    ran = headcut("batch", "in", "out", "--dry-run", "--limit", "3")
+    assert (ran.code, ran.out) == (0, b"to do: 3 photos (4 new)\n")
+    assert files(place) == sorted(f"in/{name}" for name in files(place / "in"))
