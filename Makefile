@@ -58,5 +58,5 @@ clean:  ## Remove .venv and caches; training runs stay
 
 .venv/.dev: pyproject.toml hatch_build.py constraints.txt | .venv/bin/python
 	@echo "Installing headcut, training and test tools into .venv (about a gigabyte)"
-	@$(INSTALL) --editable ".[train,coreml,dev]"
+	@$(INSTALL) --editable ".[train,coreml,web,dev]"
 	@touch .venv/.core $@

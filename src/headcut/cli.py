@@ -1,4 +1,4 @@
-"""The command line: `headcut PHOTO...` and `headcut doctor`. Parse, call, report, exit honestly."""
+"""The command line: `headcut PHOTO...` and its commands. Parse, call, report, exit honestly."""
 
 from __future__ import annotations
 
@@ -49,9 +49,15 @@ doctor_app = typer.Typer(**_PLAIN)
 
 
 def main() -> None:
-    """Run the command line. `doctor` is a command only as the first word: ./doctor is a photo."""
+    """Run the command line. A command is one only as the first word: ./doctor is a photo."""
     if sys.argv[1:2] == ["doctor"]:
         doctor_app(args=sys.argv[2:], prog_name="headcut doctor")
+    elif sys.argv[1:2] == ["serve"]:
+        from headcut.web.serve import serve
+
+        serve_app = typer.Typer(**_PLAIN)
+        serve_app.command()(serve)
+        serve_app(args=sys.argv[2:], prog_name="headcut serve")
     else:
         app(prog_name="headcut")
 
@@ -180,7 +186,8 @@ def cut(
       2  wrong usage; nothing was done
       3  no head found in any photo
 
-    `headcut doctor` shows what headcut runs on and cuts a sample photo to prove it.
+    `headcut doctor` shows what headcut runs on and cuts a sample photo to prove it; `headcut serve`
+    offers a page and an HTTP API.
     """  # noqa: D301  (\b keeps the lines of a paragraph apart)
     from headcut.plan import make_plan
 
