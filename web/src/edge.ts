@@ -85,7 +85,7 @@ export function cleanColours(patch: Picture, alpha: Plane): Picture {
   return cleaned;
 }
 
-function channels(image: Picture, factor: number): Plane[] {
+export function channels(image: Picture, factor: number): Plane[] {
   return [0, 1, 2].map((channel) => {
     const plane = newPlane(image.width, image.height);
     for (let i = 0; i < plane.data.length; i++) plane.data[i] = image.data[i * 4 + channel] * factor;
@@ -145,7 +145,7 @@ function weightedMean(plane: Plane, weight: Plane): Plane {
 }
 
 /** Return the mean of the square of 2 * radius + 1 pixels around each, edges replicated. */
-function boxMean(plane: Plane, radius: number): Plane {
+export function boxMean(plane: Plane, radius: number): Plane {
   const { width, height } = plane;
   const across = newPlane(width, height);
   const mean = newPlane(width, height);
