@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import File, create_form_parser
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders, UploadFile
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -42,6 +43,9 @@ log = logging.getLogger("headcut.web")
 """One JSON object a line for each request; no file names, no addresses."""
 
 RETRY_AFTER_S = 2
+
+HANG_UP = {"Connection": "close"}
+"""Where the rest of a body would come, and nobody reads it."""
 
 API_HEADERS = {
     "Cache-Control": "no-store",
@@ -154,7 +158,10 @@ class Service:
                 return await read_photo_body(request, self.limits.photo.max_bytes)
         except TimeoutError as error:
             raise Problem(
-                408, "too-slow", f"the photo did not arrive within {self.limits.timeout_s:g} s"
+                408,
+                "too-slow",
+                f"the photo did not arrive within {self.limits.timeout_s:g} s",
+                HANG_UP,
             ) from error
         except ClientDisconnect as error:
             raise Problem(400, "cut-short", "the photo did not arrive whole") from error
@@ -257,7 +264,9 @@ async def read_photo_body(request: Request, max_bytes: int) -> bytes:
 
 async def _counted(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
     """Yield the body as it comes, and stop a larger one early."""
-    too_large = Problem(413, "too-large", f"over the limit of {max_bytes / 1e6:g} MB; shrink it")
+    too_large = Problem(
+        413, "too-large", f"over the limit of {max_bytes / 1e6:g} MB; shrink it", HANG_UP
+    )
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > max_bytes:
         raise too_large
@@ -269,30 +278,33 @@ async def _counted(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
         yield chunk
 
 
-class _InMemory(MultiPartParser):
-    """A form's reader that never writes a photo to the disk."""
-
-    spool_max_size = 2**40
-
-
 async def _read_form(request: Request, max_bytes: int) -> bytes:
+    """Return the file called photo; it is never written to the disk."""
+    photos: list[bytes] = []
+
+    def keep(file: File) -> None:
+        if file.field_name == b"photo":
+            file.file_object.seek(0)
+            photos.append(file.file_object.read())
+        file.close()
+
     form_bytes = max_bytes + 10_000  # room for the form around the photo
-    parser = _InMemory(
-        request.headers, _counted(request, form_bytes), max_files=1, max_fields=0, max_part_size=0
-    )
+    kind = request.headers["content-type"].encode("latin-1")
     try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise Problem(
-            400, "form", f"not a form with one file, photo: {error.message.rstrip('.')}"
-        ) from error
-    photo = form.get("photo")
-    if not isinstance(photo, UploadFile):
-        raise Problem(400, "form", "the form has no file called photo")
-    try:
-        return await photo.read()
-    finally:
-        await photo.close()
+        parser = create_form_parser(
+            {"Content-Type": kind},
+            lambda field: None,
+            keep,
+            {"MAX_MEMORY_FILE_SIZE": form_bytes, "MAX_FIELD_SIZE": 1000, "MAX_FIELDS": 10},
+        )
+        async for chunk in _counted(request, form_bytes):
+            parser.write(chunk)
+        parser.finalize()
+    except (FormParserError, ValueError) as error:
+        raise Problem(400, "form", "not a form that can be read; send it as browsers do") from error
+    if len(photos) != 1:
+        raise Problem(400, "form", "the form has no file called photo, or several, or is cut short")
+    return photos[0]
 
 
 def _described(photo: Photo, chosen: list[list[CutOut]], wanted: CutRequest) -> dict[str, Any]:
