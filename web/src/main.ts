@@ -157,6 +157,7 @@ let refreshes = 0;
 async function refresh(): Promise<void> {
   if (!state.opened) return;
   const mine = ++refreshes;
+  element("stage").dataset.settled = "false";
   button("undo").disabled = state.choice.strokes.length === 0;
   const slow = setTimeout(() => setBusy(WORDS.working), 400);
   await attempt(async () => {
@@ -171,6 +172,7 @@ async function refresh(): Promise<void> {
     if (!picture && state.opened?.heads.length) say(WORDS.nothingChosen);
   });
   clearTimeout(slow);
+  if (mine === refreshes) element("stage").dataset.settled = "true";
 }
 
 function change(changed: Partial<Choice>): void {
