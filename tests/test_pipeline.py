@@ -107,6 +107,22 @@ def test_head_that_the_closer_look_denies_is_dropped() -> None:
     assert [found.box_px for found in cutter.find(picture(150))] == [(110.0, 60.0, 191.0, 141.0)]
 
 
+class CountingSegmenter(RedSegmenter):
+    looks = 0
+
+    def segment(self, crops: U8Array) -> FloatArray:
+        self.looks += len(crops)
+        return super().segment(crops)
+
+
+def test_what_no_closer_look_could_confirm_is_not_looked_at() -> None:
+    """A closer look costs milliseconds, and textures propose many."""
+    finder, segmenter = HastyFinder(), CountingSegmenter()
+    finder.threshold = 0.995
+    assert HeadCutter(finder=finder, segmenter=segmenter).cut(picture(150)) == []
+    assert segmenter.looks == 0
+
+
 def test_found_heads_are_those_that_are_cut(cutter: HeadCutter) -> None:
     photo = picture(60, 220)
     found, cuts = cutter.find(photo), cutter.cut(photo)

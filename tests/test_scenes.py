@@ -390,3 +390,11 @@ def test_necks_are_a_mask_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
         assert picture.target[0][inside].max(initial=0) < 0.05
         assert picture.image[..., 2][inside].min(initial=255) > 240
         assert (picture.weight[0][inside] == scenes.NECK_WEIGHT).all()
+
+
+def test_hats_are_drawn_more_often_than_they_are_there() -> None:
+    bare = red_head_sample(HEAD_AT)
+    samples = [replace(bare, tags=(("hat",),))] + [bare] * 19
+    rng = np.random.default_rng(0)
+    drawn = [bool(scenes._pick(samples, rng).tags) for _ in range(1000)]
+    assert 0.15 < np.mean(drawn) < 0.22  # one in twenty of the samples

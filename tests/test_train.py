@@ -114,8 +114,8 @@ def test_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(
     assert resumed["step"] == whole["step"] == 4
     assert same(resumed["network"], whole["network"])
     assert same(resumed["averaged"], whole["averaged"])
-    ours, theirs = resumed["optimizer"]["state"], whole["optimizer"]["state"]
-    assert all(same(ours[i], theirs[i]) for i in theirs)
+    for ours, theirs in zip(resumed["optimizer"], whole["optimizer"], strict=True):
+        assert all(same(ours["state"][i], theirs["state"][i]) for i in theirs["state"])
     assert [row[:3] for row in resumed["rows"]] == [row[:3] for row in whole["rows"]]
 
 
@@ -172,14 +172,26 @@ def test_rate_warms_up_and_falls_to_a_hundredth() -> None:
 
 
 def test_biases_and_norms_do_not_decay() -> None:
-    network = NETWORKS["segmenter"]()
-    decayed, kept = training._optimizer(network, RECIPE).param_groups
-    assert decayed["weight_decay"] == RECIPE.weight_decay
+    network = NETWORKS["segmenter"]().to(memory_format=torch.channels_last)
+    muon, adamw = training.Optimizers(network, RECIPE).all
+    (inner,), (outer, kept) = muon.param_groups, adamw.param_groups
+    assert inner["weight_decay"] == outer["weight_decay"] == RECIPE.weight_decay
     assert kept["weight_decay"] == 0
-    assert all(weight.ndim == 4 for weight in decayed["params"])
     assert all(weight.ndim == 1 for weight in kept["params"])
-    count = len(decayed["params"]) + len(kept["params"])
+    assert [tuple(weight.shape) for weight in outer["params"]] == [(16, 3, 3, 3), (8, 16, 3, 3)]
+    count = sum(len(group["params"]) for group in (inner, outer, kept))
     assert count == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_every_parameter_takes_a_step(network: str) -> None:
+    """Muon works on matrices made of the kernels: were they copies, nothing would be learnt."""
+    made = NETWORKS[network]().to(memory_format=torch.channels_last)
+    before = {name: value.detach().clone() for name, value in made.named_parameters()}
+    for parameter in made.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    training.Optimizers(made, RECIPE).step(0.01)
+    assert not [name for name, value in made.named_parameters() if torch.equal(before[name], value)]
 
 
 def test_kept_weights_start_a_new_run(

@@ -132,7 +132,13 @@ class HeadCutter:
 
     def _look(self, pixels: U8Array) -> list[SeenHead]:
         """Return the heads that the finder proposes and a closer look confirms."""
-        looked = (self._look_closely(pixels, head) for head in self.finder.find(pixels))
+        shape = (pixels.shape[0], pixels.shape[1])
+        hopeful = (  # those that a closer look could confirm
+            head
+            for head in self.finder.find(pixels)
+            if self.finder.confidence(head, 1.0, shape) >= self.finder.threshold
+        )
+        looked = (self._look_closely(pixels, head) for head in hopeful)
         seen = [s for s in looked if s.head.confidence >= self.finder.threshold]
         whole = without_parts([s.head for s in seen])
         return [s for s in seen if s.head in whole]

@@ -21,7 +21,7 @@ class Recipe:
     batch: int = 16
     """Pictures a step and process."""
     learning_rate: float = 1.5e-3
-    """Peak of AdamW's rate: a linear warm-up, then a cosine down to 1 % of it."""
+    """Peak of AdamW's rate, a third of Muon's: a linear warm-up, then a cosine to 1 % of it."""
     warmup_steps: int = 200
     weight_decay: float = 0.02
     ema_decay: float = 0.998

@@ -51,8 +51,16 @@ class Picture:
     box_weight: FloatArray
 
 
+HAT_TRIES = 4
+"""Hats are rare and hard: of so many samples drawn, the first that shows one is taken."""
+
+
 def _pick(samples: Sequence[Sample], rng: Random) -> Sample:
-    return samples[int(rng.integers(len(samples)))]
+    for _ in range(HAT_TRIES):
+        sample = samples[int(rng.integers(len(samples)))]
+        if ("hat",) in sample.tags:
+            break
+    return sample
 
 
 def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:

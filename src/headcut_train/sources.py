@@ -100,6 +100,11 @@ def _skull_box(head: BoolArray, chin: float) -> FloatArray:
     return _boxes([(centre - width / 2, top, centre + width / 2, top + height)])
 
 
+def _worn(hat: BoolArray, head: BoolArray) -> tuple[tuple[str, ...], ...]:
+    """Return the tags of a photo's one head: "hat" if one covers some of it."""
+    return (("hat",) if hat.sum() > 0.03 * head.sum() else (),)
+
+
 def _around(boxes: FloatArray, shape: tuple[int, int], reach: float) -> BoolArray:
     """Return the (H, W) bool of pixels within `reach` box heights of a box's centre."""
     near = np.zeros(shape, bool)
@@ -127,6 +132,7 @@ def celebamask(root: Path, split: str) -> Iterator[Sample]:
             boxes=_skull_box(head, chin),
             ignored=NO_BOXES,
             masked=True,
+            tags=_worn(label == 14, head),
         )
 
 
@@ -231,6 +237,7 @@ def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
             boxes=boxes,
             ignored=NO_BOXES,
             masked=True,
+            tags=_worn(label == 20, head),
         )
 
 
