@@ -27,6 +27,10 @@ LAYERS = [
 """From the ground up: a module imports from the layers below it, or from its own."""
 
 
+FACES = {"web"}
+"""Packages of their own, above all of these; only the command line opens them."""
+
+
 def run_python(script: str, *arguments: str | Path, cwd: Path | None = None) -> str:
     """Run a script in a fresh interpreter and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -108,8 +112,14 @@ def test_every_module_has_a_layer_and_imports_only_downwards() -> None:
     modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
     assert modules == set(height)
     for module in modules:
-        for below in imported_modules(PACKAGE / f"{module}.py"):
+        for below in imported_modules(PACKAGE / f"{module}.py") - FACES:
             assert height[below] <= height[module], f"{module} imports {below}"
+
+
+def test_only_the_command_line_knows_the_faces() -> None:
+    """`import headcut` must work without the extras."""
+    for path in PACKAGE.glob("*.py"):
+        assert path.stem == "cli" or not FACES & imported_modules(path)
 
 
 def test_product_never_imports_training_code() -> None:

@@ -10,6 +10,7 @@ import http.server
 import io
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -65,7 +66,7 @@ def address() -> Iterator[str]:
         address = f"http://127.0.0.1:{port}/"
         wait_for(address + "v1/health")
         yield address
-        server.terminate()
+        server.send_signal(signal.SIGINT)
         assert server.wait(60) == 0
 
 

@@ -60,9 +60,13 @@ export async function lookForHeads(
   onProgress: (share: number) => void = () => {},
 ): Promise<SeenHead[]> {
   const proposed = await findHeads(photo, networks.finderSize, networks.find);
+  // Those that a closer look could confirm.
+  const hopeful = proposed.filter(
+    (head) => confidenceOf(head, 1, photo, networks.calibration) >= networks.threshold,
+  );
   const seen: SeenHead[] = [];
-  for (const [i, head] of proposed.entries()) {
-    onProgress(0.5 + (0.5 * i) / proposed.length);
+  for (const [i, head] of hopeful.entries()) {
+    onProgress(0.5 + (0.5 * i) / hopeful.length);
     const looked = await lookClosely(photo, head, networks);
     if (looked.head.confidence >= networks.threshold) seen.push(looked);
   }

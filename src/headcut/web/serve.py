@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -90,5 +91,6 @@ def _run(app: object, host: str, port: int, timeout_s: float) -> int:
         timeout_graceful_shutdown=int(timeout_s) + 1,
     )
     server = uvicorn.Server(config)
-    server.run()
+    with suppress(KeyboardInterrupt):  # that is how it is stopped
+        server.run()
     return 0 if server.started else FAILED
