@@ -241,7 +241,7 @@ def test_one_head_is_chosen_by_touching_it(page: Page, two_heads: Path) -> None:
     look(page, "heads")
     stage = page.locator("#stage").bounding_box()
     assert stage
-    assert page.locator("#heads button").count() == 3  # all, and each
+    assert page.locator("#heads button").count() == 3  # each, and all
     # The photo is twice as wide as high and fills the stage's width or its height.
     scale = min(stage["width"] / 1024, stage["height"] / 512)
     x = stage["x"] + stage["width"] / 2 + (224 - 512) * scale
@@ -249,7 +249,7 @@ def test_one_head_is_chosen_by_touching_it(page: Page, two_heads: Path) -> None:
     page.mouse.click(x, y)
     settle(page)
     pressed = [b.get_attribute("aria-pressed") for b in page.locator("#heads button").all()]
-    assert pressed == ["false", "false", "true"]
+    assert pressed == ["false", "true", "false"]
     look(page, "look")
     right = saved(page)
     assert right.width < both.width / 2

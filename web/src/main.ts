@@ -211,34 +211,45 @@ for (const [i, name] of tabs.entries()) {
 // ---------------------------------------------------------------- heads
 
 function toggleHead(i: number): void {
-  const { heads } = state.choice;
-  heads[i] = !heads[i];
-  drawHeads();
+  state.choice.heads[i] = !state.choice.heads[i];
+  chooseHeads(state.choice.heads);
+}
+
+function chooseHeads(heads: boolean[]): void {
+  state.choice.heads = heads;
+  markHeads();
   say("");
   void refresh();
 }
 
+/** Make a button for each head, and one for all of several. */
 function drawHeads(): void {
-  const { opened, choice } = state;
-  const chips = (opened?.heads ?? []).map((head, i) => {
-    const chip = chipButton(WORDS.head(i + 1), choice.heads[i], () => toggleHead(i));
+  const chips = (state.opened?.heads ?? []).map((head, i) => {
+    const chip = chipButton(WORDS.head(i + 1), () => toggleHead(i));
     chip.prepend(stage.thumbnail(head.box));
     return chip;
   });
-  const isAll = choice.heads.every(Boolean);
-  const all = chipButton(WORDS.allHeads, isAll, () => {
-    choice.heads = choice.heads.map(() => !isAll);
-    drawHeads();
-    void refresh();
+  const all = chipButton(WORDS.allHeads, () => {
+    const { heads } = state.choice;
+    chooseHeads(heads.map(() => !heads.every(Boolean)));
   });
-  element("heads").replaceChildren(...(chips.length > 1 ? [all, ...chips] : chips));
+  element("heads").replaceChildren(...chips, ...(chips.length > 1 ? [all] : []));
+  markHeads();
 }
 
-function chipButton(label: string, isPressed: boolean, onClick: () => void): HTMLButtonElement {
+/** Show which heads are chosen. */
+function markHeads(): void {
+  const { heads } = state.choice;
+  const chosen = [...heads, heads.every(Boolean)];
+  for (const [i, chip] of [...element("heads").children].entries()) {
+    chip.setAttribute("aria-pressed", String(chosen[i]));
+  }
+}
+
+function chipButton(label: string, onClick: () => void): HTMLButtonElement {
   const chip = document.createElement("button");
   chip.type = "button";
   chip.append(Object.assign(document.createElement("span"), { textContent: label }));
-  chip.setAttribute("aria-pressed", String(isPressed));
   chip.addEventListener("click", onClick);
   return chip;
 }
@@ -332,6 +343,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 const compare = button("compare");
+compare.title = WORDS.compare;
+compare.setAttribute("aria-label", WORDS.compare);
 for (const kind of ["pointerdown", "pointerup", "pointerleave", "pointercancel", "blur"]) {
   compare.addEventListener(kind, () => stage.compare(kind === "pointerdown"));
 }
