@@ -1,6 +1,6 @@
 # Everything works on a fresh clone: each target makes .venv and installs what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench exports picture page golden train clean
+.PHONY: help demo test check format bench exports picture page golden train app-models clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +10,7 @@ TRAIN_DATA = $(if $(DATA),--data $(DATA))
 PAGE := src/headcut/web/built/index.html
 
 help:  ## Show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.core  ## Cut the head out of examples/astronaut.jpg
 	$(BIN)/headcut examples/astronaut.jpg
@@ -34,7 +34,7 @@ bench: .venv/.dev  ## Measure speed, memory and size
 	$(BIN)/python benchmarks/bench.py
 
 exports: .venv/.dev  ## Measure every export, ONNX and Core ML; DATA=folder of the data sets
-	$(BIN)/python benchmarks/exports.py $(TRAIN_DATA)
+	$(BIN)/python benchmarks/exports.py $(TRAIN_DATA) $(if $(ONLY),--only $(ONLY))
 
 picture: .venv/.core  ## Draw the README's picture again
 	$(BIN)/python docs/picture.py
@@ -52,6 +52,11 @@ train: .venv/.dev  ## Train both networks and export them; DATA=folder of the da
 	$(BIN)/headcut-train export onnx runs/segmenter/last.pt -o $(MODELS)/segmenter.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train calibrate $(MODELS)/finder.onnx $(TRAIN_DATA)
 
+app-models: .venv/.dev  ## Write the Core ML models of the packaged app
+	$(BIN)/headcut-train export coreml weights/finder.pt --network finder -o $(MODELS)/finder.mlpackage --crops 8
+	$(BIN)/headcut-train export coreml weights/segmenter.pt --network segmenter -o $(MODELS)/segmenter.mlpackage --crops 8
+	$(BIN)/python packaging/models.py $(MODELS)/finder.mlpackage $(MODELS)/segmenter.mlpackage
+
 clean:  ## Remove .venv, caches and the built page; training runs stay
 	rm -rf .venv web/node_modules src/headcut/web/built dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -66,7 +71,7 @@ clean:  ## Remove .venv, caches and the built page; training runs stay
 
 .venv/.dev: pyproject.toml hatch_build.py constraints.txt | .venv/bin/python
 	@echo "Installing headcut, training and test tools into .venv (about a gigabyte)"
-	@$(INSTALL) --editable ".[train,coreml,web,dev]"
+	@$(INSTALL) --editable ".[train,coreml,app,web,dev]"
 	@touch .venv/.core $@
 
 web/node_modules/.ready: web/package-lock.json

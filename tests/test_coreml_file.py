@@ -79,7 +79,10 @@ def test_every_network_and_precision(
     path = tmp_path / f"model{SUFFIXES[format]}"
     network = used_network(name)
     parity = export_coreml(network, name, path, crops=CROPS[:1], format=format, quantize=quantize)
-    assert compare(network, opened(path).run, CROPS[:1]) == parity
+    written = opened(path)
+    assert compare(network, written.run, CROPS[:1]) == parity
+    said = written.spec.description.metadata.userDefined
+    assert said["weights_sha256"] == weights_sha256(network)
     whole = sum(f.stat().st_size for f in [path, *path.rglob("*")] if f.is_file())
     a_weight = {"none": 4, "fp16": 2, "int8": 1, "palette6": 0.75}[quantize]
     parameters = sum(p.numel() for p in network.parameters())
@@ -92,29 +95,52 @@ def test_every_network_and_precision(
 Spoil = Callable[[Any], None]
 
 
+def _is_program(model: Any) -> bool:
+    return model._spec.WhichOneof("Type") == "mlProgram"
+
+
+def _flipped(weights: bytes, at: int = 0) -> bytes:
+    """Half-precision numbers, one of which has another sign and size."""
+    changed = bytearray(weights)
+    changed[at + 1] ^= 0b11000000
+    return bytes(changed)
+
+
 def one_weight_changed(model: Any) -> None:
-    blob = Path(model.weights_dir) / "weight.bin"
-    data = bytearray(blob.read_bytes())
-    # The sign and the highest bit of the exponent of the first number of the first weight.
-    data[128 + 1] ^= 0b11000000
-    blob.write_bytes(data)
+    if _is_program(model):
+        blob = Path(model.weights_dir) / "weight.bin"
+        blob.write_bytes(_flipped(blob.read_bytes(), at=128))
+    else:
+        layers = model._spec.neuralNetwork.layers
+        first = next(layer.convolution for layer in layers if layer.HasField("convolution"))
+        first.weights.float16Value = _flipped(first.weights.float16Value)
 
 
 def resize_mode_swapped(model: Any) -> None:
-    main = model._spec.mlProgram.functions["main"]
-    for operation in main.block_specializations[main.opset].operations:
-        if "align_corners" in operation.outputs[0].name:
-            values = operation.attributes["val"].immediateValue.tensor.bools.values
-            values[0] = not values[0]
+    if _is_program(model):
+        main = model._spec.mlProgram.functions["main"]
+        for operation in main.block_specializations[main.opset].operations:
+            if "align_corners" in operation.outputs[0].name:
+                values = operation.attributes["val"].immediateValue.tensor.bools.values
+                values[0] = not values[0]
+    else:
+        for layer in model._spec.neuralNetwork.layers:
+            if layer.HasField("upsample"):
+                layer.upsample.linearUpsampleMode = 1  # ALIGN_CORNERS_TRUE
 
 
 def channels_swapped(model: Any) -> None:
     model._spec.description.input[0].type.imageType.colorSpace = 30  # BGR
 
 
+@pytest.mark.parametrize("format", ["mlprogram", "neuralnetwork"])
 @pytest.mark.parametrize("spoil", [one_weight_changed, resize_mode_swapped, channels_swapped])
 def test_broken_file_is_refused_and_nothing_is_written(
-    spoil: Spoil, segmenter: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spoil: Spoil,
+    format: Format,
+    segmenter: nn.Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     describe_well = coreml_file._describe
 
@@ -123,9 +149,9 @@ def test_broken_file_is_refused_and_nothing_is_written(
         spoil(model)
 
     monkeypatch.setattr(coreml_file, "_describe", describe_and_spoil)
-    path = tmp_path / "headcut.mlpackage"
+    path = tmp_path / f"headcut{SUFFIXES[format]}"
     with pytest.raises(ModelError, match=r"differs from the network .*; not written"):
-        export_coreml(segmenter, "segmenter", path, crops=CROPS)
+        export_coreml(segmenter, "segmenter", path, crops=CROPS, format=format)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -239,6 +265,19 @@ def test_inspect_tells_it(package: Path, segmenter: nn.Module) -> None:
     assert f"  whole: {whole}" in lines
     assert f"  weights_sha256: {weights_sha256(segmenter)}" in lines
     assert any(line.startswith("  licence: research use only") for line in lines)
+
+
+def test_inspect_tells_a_neural_network(segmenter: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "headcut.mlmodel"
+    more: dict[str, Any] = {"format": "neuralnetwork", "threshold": 0.5, "licence": "mine"}
+    export_coreml(segmenter, "segmenter", path, crops=CROPS[:1], **more)
+    lines = describe(path).splitlines()
+    assert "neural network" in lines[0]
+    assert "  image: RGB image 256x256 (256x256 RGB; the network scales it itself)" in lines
+    assert any("1 where the probability of head is at least 0.5, else 0" in line for line in lines)
+    assert "convolution 34" in lines[lines.index("operators") + 1]
+    assert {"  licence: mine", f"  weights_sha256: {weights_sha256(segmenter)}"} <= set(lines)
+    assert f"  whole: {path.stat().st_size}" in lines
 
 
 def test_overflow_of_half_precision_is_refused(tmp_path: Path) -> None:

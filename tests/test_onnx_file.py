@@ -98,12 +98,24 @@ def test_only_the_file_is_left(exported: Exported) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def disturbed(part: str, by: float = 1.0) -> Callable[[onnx.ModelProto], None]:
-    """A conversion that spoils one weight on its way: the first whose name holds `part`."""
+Spoil = Callable[[onnx.ModelProto], None]
+
+
+def spoiled(monkeypatch: pytest.MonkeyPatch, spoil: Spoil) -> None:
+    """Let something go wrong on the way from the network to the file."""
     convert = onnx_file._store_weights_in_half
 
-    def spoil(model: onnx.ModelProto) -> None:
+    def convert_and_spoil(model: onnx.ModelProto) -> None:
         convert(model)
+        spoil(model)
+
+    monkeypatch.setattr(onnx_file, "_store_weights_in_half", convert_and_spoil)
+
+
+def changed(part: str, by: float = 1.0) -> Spoil:
+    """Change the last numbers of the first weight whose name holds `part`."""
+
+    def spoil(model: onnx.ModelProto) -> None:
         weight = next(w for w in model.graph.initializer if part in w.name)
         values = numpy_helper.to_array(weight).copy()
         values[-1] += by
@@ -112,21 +124,36 @@ def disturbed(part: str, by: float = 1.0) -> Callable[[onnx.ModelProto], None]:
     return spoil
 
 
+def channels_swapped(model: onnx.ModelProto) -> None:
+    weight = next(w for w in model.graph.initializer if list(w.dims)[1:] == [3, 3, 3])
+    values = numpy_helper.to_array(weight)[:, ::-1]
+    weight.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), weight.name))
+
+
+def resize_mode_swapped(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "coordinate_transformation_mode":
+                attribute.s = b"align_corners"
+
+
 @pytest.mark.parametrize(
-    ("name", "part", "by"),
+    ("name", "spoil"),
     [
-        ("segmenter", "head.weight", 1.0),
-        ("segmenter", "head.weight", np.inf),  # what a large weight becomes in half precision
-        ("segmenter", "Conv", 1.0),
-        ("finder", "head.bias", 1.0),
+        ("segmenter", changed("head.weight")),
+        ("segmenter", changed("head.weight", np.inf)),  # as a large weight in half precision
+        ("segmenter", changed("Conv")),
+        ("segmenter", channels_swapped),
+        ("segmenter", resize_mode_swapped),
+        ("finder", changed("head.bias")),
     ],
-    ids=["last layer", "overflow", "first layer", "box of the finder"],
+    ids=["last layer", "overflow", "first layer", "channels", "resize", "box of the finder"],
 )
 def test_broken_conversion_is_refused_and_nothing_is_written(
-    name: str, part: str, by: float, crops: U8Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, spoil: Spoil, crops: U8Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every output is compared: a shifted box is as wrong as a shifted mask."""
-    monkeypatch.setattr(onnx_file, "_store_weights_in_half", disturbed(part, by))
+    spoiled(monkeypatch, spoil)
     path = tmp_path / "model.onnx"
     with pytest.raises(ModelError, match=r"differs from the network .*; not written"):
         export_onnx(used_network(name), name, path, threshold=0.5, crops=crops)
@@ -138,7 +165,7 @@ def test_refused_file_leaves_the_old_one(
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"the old one")
-    monkeypatch.setattr(onnx_file, "_store_weights_in_half", disturbed("head.weight"))
+    spoiled(monkeypatch, changed("head.weight"))
     with pytest.raises(ModelError):
         export_onnx(used_network("segmenter"), "segmenter", path, threshold=0.5, crops=crops)
     assert path.read_bytes() == b"the old one"
@@ -166,15 +193,18 @@ def test_other_precisions(
 ) -> None:
     """In 8 bits random weights lie on the threshold, where trained ones rarely do."""
     limits = Parity(largest=0.5, mean=0.1, iou=0.0) if quantize == "int8" else LIMITS["none"]
-    monkeypatch.setitem(onnx_file.ONNX_LIMITS, quantize, limits)
+    monkeypatch.setitem(LIMITS, quantize, limits)
     path, network = tmp_path / "model.onnx", used_network("segmenter")
     export_onnx(network, "segmenter", path, threshold=0.5, crops=crops, quantize=quantize)
     model = onnx.load(path)
-    large = {w.data_type for w in model.graph.initializer if np.prod(w.dims) >= 256}
-    assert large == {TensorProto.INT8 if quantize == "int8" else TensorProto.FLOAT}
+    kinds = [w.data_type for w in model.graph.initializer if np.prod(w.dims) >= 256]
+    in_full = 1 if quantize == "int8" else len(kinds)  # the layer that answers
+    assert sorted(kinds) == [TensorProto.FLOAT] * in_full + [TensorProto.INT8] * (
+        len(kinds) - in_full
+    )
     assert Model(path).metadata["weights_sha256"] == weights_sha256(network)
     assert {node.op_type for node in model.graph.node} <= onnx_file.WASM_OPERATORS
-    scales = [w for w in model.graph.initializer if w.name.endswith("weight_scale") and w.dims]
+    scales = [w for w in model.graph.initializer if w.name.endswith("_scale") and w.dims]
     assert bool(scales) == (quantize == "int8"), "a scale per channel"
 
 

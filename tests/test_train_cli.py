@@ -168,6 +168,17 @@ def test_int8_wants_real_photos(
     assert "name their folder with --data" in line
 
 
+def test_few_bits_are_held_to_the_masks_of_people(
+    models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether two steps of training pass or not, the IoU with them is said."""
+    command = ["export", "coreml", place.root / "segmenter.pt", "--network", "segmenter", *FEW]
+    run(*command, "-o", tmp_path / "a.mlpackage", "--quantize", "palette6", *place.folders)
+    assert "IoU with people" in "".join(capsys.readouterr())
+    run(*command, "-o", tmp_path / "b.mlpackage", "--quantize", "fp16", *place.folders)
+    assert "IoU with people" not in "".join(capsys.readouterr())
+
+
 def test_missing_coremltools_is_said(
     models: dict[str, Path],
     place: Place,

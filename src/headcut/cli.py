@@ -46,6 +46,7 @@ _PLAIN: dict[str, Any] = {
 }
 app = typer.Typer(**_PLAIN)
 doctor_app = typer.Typer(**_PLAIN)
+window_app = typer.Typer(**_PLAIN)
 
 
 def main() -> None:
@@ -58,6 +59,8 @@ def main() -> None:
         serve_app = typer.Typer(**_PLAIN)
         serve_app.command()(serve)
         serve_app(args=sys.argv[2:], prog_name="headcut serve")
+    elif sys.argv[1:2] == ["app"]:
+        window_app(args=sys.argv[2:], prog_name="headcut app")
     else:
         app(prog_name="headcut")
 
@@ -186,8 +189,8 @@ def cut(
       2  wrong usage; nothing was done
       3  no head found in any photo
 
-    `headcut doctor` shows what headcut runs on and cuts a sample photo to prove it; `headcut serve`
-    offers a page and an HTTP API.
+    `headcut doctor` shows what headcut runs on and cuts a sample photo to prove it.
+    `headcut app` opens a window; `headcut serve` offers a page and an HTTP API.
     """  # noqa: D301  (\b keeps the lines of a paragraph apart)
     from headcut.plan import make_plan
 
@@ -232,6 +235,29 @@ def doctor() -> None:
     from headcut.doctor import examine
 
     raise typer.Exit(_print_lines(examine()))
+
+
+@window_app.command()
+def window(
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PHOTO", show_default=False, help="Photos to cut at once."),
+    ] = None,
+) -> None:
+    """Open a window: choose or drop a photo, see its heads; their PNG is saved in Documents."""
+    try:
+        from headcut.app.system import require_screen
+        from headcut.app.window import HeadcutApp
+
+        require_screen()
+        app = HeadcutApp(photos or [])
+    except (ImportError, RuntimeError) as error:  # RuntimeError: Toga knows no toolkit
+        _say(f"headcut: the window cannot open ({error}); pip install 'headcut[app]'")
+        raise typer.Exit(FAILED) from None
+    except HeadcutError as error:
+        _say(f"headcut: {error}")
+        raise typer.Exit(FAILED) from None
+    app.main_loop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from headcut.geometry import (
     shrunk_to,
     whole_photo_box,
 )
-from headcut.model_file import Model
+from headcut.model_file import Network
 
 OVERLAP_OF_ONE_HEAD = 0.45
 """Two boxes with a larger intersection over union are the same head, found twice."""
@@ -111,7 +111,9 @@ class HeadFinder:
         ModelError: the calibration in the file is damaged.
     """
 
-    def __init__(self, model: Model, threshold: float | None = None, *, proposes: float = PROPOSED):
+    def __init__(
+        self, model: Network, threshold: float | None = None, *, proposes: float = PROPOSED
+    ):
         self.model = model
         self.threshold = model.threshold if threshold is None else threshold
         self.proposes = proposes

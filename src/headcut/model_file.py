@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,18 @@ MAX_THREADS = 4
 """More threads than this make networks this small slower."""
 
 
+class Network(Protocol):
+    """What a finder or a segmenter needs of a model: `Model`, or another that runs its file."""
+
+    path: Path
+    metadata: dict[str, str]
+    size: int
+    threshold: float
+
+    def run(self, image: U8Array) -> list[FloatArray]:
+        """Return the outputs for one (size, size, 3) uint8 picture, batch axis dropped."""
+
+
 class Model:
     """A network in a file, ready to run. Threads may share it.
 
@@ -25,6 +37,7 @@ class Model:
         path: where it was read from.
         metadata: what the file says of itself, all strings.
         backend: the execution provider that really runs it, by ONNX Runtime's name.
+        outputs: their names, in the order of `run`.
         size: side of its square input in pixels.
         threshold: the probability from which its answer counts as yes.
     """
@@ -50,6 +63,7 @@ class Model:
         self.path = path
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.backend: str = self._session.get_providers()[0]
+        self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
         try:
             self.size = int(self.metadata["size"])
             self.threshold = float(self.metadata["threshold"])

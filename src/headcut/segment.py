@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from headcut.geometry import Box, FloatArray, U8Array, connected
-from headcut.model_file import Model
+from headcut.model_file import Network
 
 CELL_PX = 4
 """What is connected is decided on cells of this side, so that a thin gap does not part hair."""
@@ -21,7 +21,7 @@ class HeadSegmenter:
         size: side of the square crops in pixels.
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Network):
         self.model = model
         self.size = model.size
 

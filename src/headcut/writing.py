@@ -6,8 +6,8 @@ import errno
 import os
 import secrets
 import sys
-from collections.abc import Container
-from contextlib import suppress
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -55,19 +55,56 @@ def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
         OutputError: no such folder, no permission, no space, or `path` is no ordinary file.
     """
     target = real_path(path)  # a link stays a link
-    temporary = target.with_name(f".headcut-{secrets.token_hex(6)}.tmp")
-    try:
+    with _errors_named(path):
         if target.exists() and not target.is_file():
             raise OutputError(f"{path} is not an ordinary file; choose another -o")
+        with _written_beside(target, data, make_folder=make_folder) as temporary:
+            temporary.replace(target)
+
+
+def write_new(path: Path, data: bytes, *, make_folder: bool = False) -> bool:
+    """Write a file as `write_whole` does, but never over another one.
+
+    Returns:
+        False if there is something of that name already; it is left alone.
+
+    Raises:
+        OutputError: no such folder, no permission, or no space.
+    """
+    with _errors_named(path), _written_beside(path, data, make_folder=make_folder) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a disk without links, as FAT: take the name first, then fill it
+            try:
+                path.open("xb").close()
+            except FileExistsError:
+                return False
+            temporary.replace(path)
+    return True
+
+
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {why_not_written(error)}") from error
+
+
+@contextmanager
+def _written_beside(target: Path, data: bytes, *, make_folder: bool) -> Iterator[Path]:
+    """Give a file with the data in the target's folder; it is removed if it is still there."""
+    temporary = target.with_name(f".headcut-{secrets.token_hex(6)}.tmp")
+    try:
         if make_folder:
             target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(data)
-        temporary.replace(target)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {why_not_written(error)}") from error
+        yield temporary
     finally:
-        with suppress(OSError):  # it is gone already where all went well
+        with suppress(OSError):  # it is gone already where it took the target's name
             temporary.unlink()
 
 

@@ -32,7 +32,12 @@ from headcut_train.calibrate import (
     write_calibration,
 )
 from headcut_train.evaluate import as_text, contact_sheet, evaluate
-from headcut_train.export.crops import crops_of_sample, crops_of_training
+from headcut_train.export.crops import (
+    Labelled,
+    crops_of_sample,
+    crops_of_training,
+    crops_with_masks,
+)
 from headcut_train.export.description import describe
 from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
@@ -152,6 +157,7 @@ def onnx_command(
         crops=_crops(name, real, cache, crops),
         quantize=quantize,
         calibration=_crops(name, real, cache, crops, seed=8),
+        labelled=_labelled(name, real, cache, quantize),
         licence=licence,
     )
     if weights:
@@ -197,6 +203,7 @@ def coreml_command(
         quantize=quantize,
         output=output,
         threshold=threshold,
+        labelled=_labelled(name, real, cache, quantize),
         licence=licence,
     )
     typer.echo(f"{out}: {_bytes(out)} bytes, {parity}, on {crops} crops of {_named(real)}")
@@ -303,6 +310,13 @@ def _crops(name: str, data: Path | None, cache: Path, count: int, seed: int = 9)
     if data is None:
         return crops_of_sample(count, seed)
     return crops_of_training(name, open_sources(data, cache), count, seed)
+
+
+def _labelled(name: str, data: Path | None, cache: Path, quantize: str) -> Labelled:
+    """Return crops with people's masks, for the precisions whose probabilities may differ much."""
+    if data is None or name == "finder" or quantize in ("none", "fp16"):
+        return ()
+    return crops_with_masks(CachedSource(data, cache, "celebamask", "val"))
 
 
 def _named(data: Path | None) -> str:

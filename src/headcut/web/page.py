@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from headcut.errors import OutputError
-from headcut.model_file import BUNDLED
+from headcut.model_file import BUNDLED, bundled_models
 from headcut.writing import why_not_written
 
 BUILT = Path(__file__).with_name("built")
@@ -33,6 +33,8 @@ def export_static(folder: Path) -> None:
         if folder.exists() and any(folder.iterdir()):
             raise OutputError(f"{folder} is not empty; give a new folder")
         shutil.copytree(page, folder, dirs_exist_ok=True)
-        shutil.copytree(BUNDLED, folder / "models")
+        (folder / "models").mkdir()
+        for name in bundled_models():
+            shutil.copy(BUNDLED / f"{name}.onnx", folder / "models")
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {why_not_written(error)}") from error

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from headcut.errors import ModelError, OptionError, OutputError
 from headcut.geometry import FloatArray, U8Array
+from headcut_train.export.crops import Labelled
 from headcut_train.export.mlprogram import MLProgram
 from headcut_train.export.neuralnetwork import NeuralNetwork
 from headcut_train.export.parity import LIMITS, RESEARCH, Parity, compare, metadata_of, refuse
@@ -76,6 +77,7 @@ def export_coreml(
     quantize: Quantize = "fp16",
     output: Output = "array",
     threshold: float | None = None,
+    labelled: Labelled = (),
     licence: str = RESEARCH,
 ) -> Parity:
     """Write a network as a Core ML model; return how far it is from the network.
@@ -93,6 +95,7 @@ def export_coreml(
         output: an MLMultiArray of (1, C, H, W), or a greyscale picture per mask.
         threshold: gives masks of 0 and 1 (or black and white) instead of probabilities; for a
             network without masks it is noted in the metadata only.
+        labelled: crops with people's masks, on which the file must be as good as the network.
         licence: of the weights, for the metadata.
 
     Raises:
@@ -119,7 +122,12 @@ def export_coreml(
         model.save(str(part))
         opened = MLProgram(part) if format == "mlprogram" else NeuralNetwork(part)
         parity = compare(
-            network, opened.run, crops, threshold=float(metadata["threshold"]), binary=binary
+            network,
+            opened.run,
+            crops,
+            labelled=labelled,
+            threshold=float(metadata["threshold"]),
+            binary=binary,
         )
         refuse(path, parity, _limits(quantize, binary=binary, output=output))
     return parity

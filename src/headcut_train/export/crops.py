@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from headcut.doctor import SAMPLE_HEAD_PX, SAMPLE_PHOTO
-from headcut.geometry import U8Array, centred_square, crop_for_model
+from headcut.geometry import BoolArray, U8Array, centred_square, crop_box_for, crop_for_model
 from headcut.photo import load_photo
 from headcut_train.networks import INPUT_SIZE
 from headcut_train.scenes import PICTURES, Sources
+from headcut_train.sources import HEAD, KNOWN, Sample
+
+Labelled = Sequence[tuple[U8Array, BoolArray, BoolArray]]
+"""Crops of heads, (256, 256, 3) uint8, which pixels people call head, and which they know of."""
 
 
 def crops_of_training(network: str, sources: Sources, count: int, seed: int) -> U8Array:
@@ -39,3 +45,20 @@ def crops_of_sample(count: int, seed: int) -> U8Array:
         crop = crop[:, ::-1] if rng.random() < 0.5 else crop
         crops.append((crop * rng.uniform(0.6, 1.0)).astype(np.uint8))
     return np.stack(crops)
+
+
+def crops_with_masks(samples: Sequence[Sample], count: int | None = None) -> Labelled:
+    """Return the crops that the segmenter would see of labelled heads, with people's masks.
+
+    Args:
+        samples: with one labelled head each, such as held-out portraits.
+        count: of the first samples to take; all if not given.
+    """
+    crops = []
+    for sample in (samples[i] for i in range(min(len(samples), count or len(samples)))):
+        box = crop_box_for(tuple(sample.boxes[0]))
+        planes = [(sample.plane & bit > 0) * np.uint8(255) for bit in (HEAD, KNOWN, KNOWN)]
+        labels = crop_for_model(np.stack(planes, axis=-1), box, INPUT_SIZE)
+        image = crop_for_model(np.array(sample.photo), box, INPUT_SIZE)
+        crops.append((image, labels[..., 0] > 127, labels[..., 1] > 250))
+    return crops

@@ -50,7 +50,6 @@ class MLProgram:
     Attributes:
         path: of the package.
         spec: its Core ML description, as protocol buffer.
-        operators: the type of each operator, in order, constants left out.
 
     Raises:
         ModelError: it is missing or damaged, or has an operator that is not known here.
@@ -78,9 +77,6 @@ class MLProgram:
                     f"{path}: the reference executor does not know the operator "
                     f"{operation.type!r}; known are {', '.join(sorted(OPERATORS))}"
                 )
-        self.operators = [
-            operation.type for operation in self._block.operations if operation.type != "const"
-        ]
 
     def run(self, image: U8Array) -> list[FloatArray]:
         """Return the outputs for one (size, size, 3) uint8 RGB picture, batch axis dropped.

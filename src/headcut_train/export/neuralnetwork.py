@@ -29,7 +29,6 @@ class NeuralNetwork:
     Attributes:
         path: of the file.
         spec: its Core ML description, as protocol buffer.
-        operators: the type of each layer, in order.
 
     Raises:
         ModelError: it is missing or damaged, or has a layer that is not known here.
@@ -39,8 +38,7 @@ class NeuralNetwork:
         self.path = path
         self.spec = read_model(path)
         self._layers = self.spec.neuralNetwork.layers
-        self.operators = [kind_of(layer) for layer in self._layers]
-        for kind in self.operators:
+        for kind in map(kind_of, self._layers):
             if kind not in LAYERS:
                 raise ModelError(
                     f"{path}: the reference executor does not know the operator "
