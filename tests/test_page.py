@@ -119,9 +119,12 @@ def settle(page: Page) -> None:
 def saved(page: Page, button: str = "#save") -> Image.Image:
     with page.expect_download() as download:
         page.click(button)
-    image = Image.open(download.value.path())
-    image.load()
-    return image
+    return image_in(download.value.path())
+
+
+def image_in(path: Path) -> Image.Image:
+    """The picture in a file that is closed again."""
+    return Image.open(io.BytesIO(path.read_bytes()))
 
 
 def look(page: Page, tab: str) -> None:
@@ -337,7 +340,7 @@ def test_brush_adds_erases_and_takes_back_and_makes_a_training_pair(
         page.wait_for_timeout(100)
     page.remove_listener("download", keep)
     assert set(files) == {"astronaut.png", "astronaut_mask.png"}
-    photo, mask = (Image.open(files[name]) for name in sorted(files))
+    photo, mask = (image_in(files[name]) for name in sorted(files))
     assert photo.size == mask.size == (512, 512)
     levels = np.asarray(mask.convert("L"))
     assert set(np.unique(levels)) == {0, 255}
