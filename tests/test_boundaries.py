@@ -31,7 +31,7 @@ LAYERS = [
 """From the ground up: a module imports from the layers below it, or from its own."""
 
 
-FACES = {"app"}
+FACES = {"app", "web"}
 """Packages of their own, above all of these; only the command line opens them."""
 
 

@@ -37,6 +37,16 @@ def test_wheel_holds_only_headcut_with_its_models(wheel: Path) -> None:
     assert "headcut/py.typed" in names
 
 
+def test_wheel_holds_the_page(wheel: Path) -> None:
+    """Whoever installs it needs no Node.js; where it is missing at the build, the rest works."""
+    with zipfile.ZipFile(wheel) as archive:
+        page = {n.removeprefix("headcut/web/built/") for n in archive.namelist() if "built" in n}
+    if not page:
+        pytest.skip("the page is not built; `make page` needs Node.js")
+    assert {"index.html", "sw.js", "headers.json", "manifest.webmanifest"} <= page
+    assert any(name.endswith(".wasm") for name in page)
+
+
 def test_models_are_small(wheel: Path) -> None:
     """The weights travel in the wheel, so a careless export (32 bits, say) shows here."""
     with zipfile.ZipFile(wheel) as archive:

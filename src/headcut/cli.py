@@ -1,4 +1,4 @@
-"""The command line: `headcut PHOTO...`, `doctor` and `app`. Parse, call, report, exit honestly."""
+"""The command line: `headcut PHOTO...` and its commands. Parse, call, report, exit honestly."""
 
 from __future__ import annotations
 
@@ -136,9 +136,15 @@ MegapixelsChoice: TypeAlias = Annotated[
 
 
 def main() -> None:
-    """Run the command line. `doctor` is a command only as the first word: ./doctor is a photo."""
+    """Run the command line. A command is one only as the first word: ./doctor is a photo."""
     if sys.argv[1:2] == ["doctor"]:
         doctor_app(args=sys.argv[2:], prog_name="headcut doctor")
+    elif sys.argv[1:2] == ["serve"]:
+        from headcut.web.serve import serve
+
+        serve_app = typer.Typer(**_PLAIN)
+        serve_app.command()(serve)
+        serve_app(args=sys.argv[2:], prog_name="headcut serve")
     elif sys.argv[1:2] == ["app"]:
         window_app(args=sys.argv[2:], prog_name="headcut app")
     elif sys.argv[1:2] == ["batch"]:
@@ -209,7 +215,7 @@ def cut(
       3  no head found in any photo
 
     `headcut doctor` shows what headcut runs on and cuts a sample photo to prove it.
-    `headcut app` opens a window.
+    `headcut app` opens a window; `headcut serve` offers a page and an HTTP API.
     `headcut batch` cuts great folders and buckets, with a ledger.
     """  # noqa: D301  (\b keeps the lines of a paragraph apart)
     from headcut.plan import make_plan

@@ -54,15 +54,23 @@ def sidecar(photo_name: str, pictures: Sequence[Picture]) -> bytes:
     return (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode(errors="replace")
 
 
-def _head(head: CutOut, picture: Picture) -> dict[str, Any]:
+def described_head(head: CutOut) -> dict[str, Any]:
+    """Return what the JSON says of a head."""
     return {
         "box": list(head.box_px),
         "confidence": round(float(head.confidence), 4),
         "chin": [[round(x, 1), round(y, 1)] for x, y in head.chin_px],
-        "output": picture.path.name,
-        "offset": [_plain(picture.frame.left), _plain(picture.frame.top)],
-        "scale": _plain(picture.frame.scale),
     }
+
+
+def described_frame(frame: Frame) -> dict[str, Any]:
+    """Return what the JSON says of the part of a photo that an output shows."""
+    return {"offset": [_plain(frame.left), _plain(frame.top)], "scale": _plain(frame.scale)}
+
+
+def _head(head: CutOut, picture: Picture) -> dict[str, Any]:
+    output = {"output": picture.path.name}
+    return described_head(head) | output | described_frame(picture.frame)
 
 
 def _plain(number: float) -> float:

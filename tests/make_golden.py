@@ -1,0 +1,226 @@
+"""Golden cases: what Python makes of made pictures, for the page's code to make the same.
+
+`make golden` writes them anew. No network has a part in them: new weights leave them as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from headcut.edge import clean_colours, refine_alpha
+from headcut.find import Head, HeadFinder, looks_at
+from headcut.geometry import (
+    crop_box_for,
+    crop_for_model,
+    framed_box,
+    paste_alpha,
+    shrunk_to,
+    wider_box,
+)
+from headcut.neck import chin_rows, with_neck
+from headcut.photo import Photo
+from headcut.pipeline import HeadCutter, SeenHead, cut_one
+from headcut.segment import share_of_head, without_islands
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden.json"
+
+MASK_PX = 32
+"""Side of the made masks; the networks' own are larger, the code is the same."""
+
+
+def packed(array: np.ndarray) -> dict[str, Any]:
+    """Return an array as JSON: shape, type, and its bytes, deflated, in base64."""
+    little = np.ascontiguousarray(array)
+    data = base64.b64encode(zlib.compress(little.tobytes(), 9)).decode()
+    return {"shape": list(array.shape), "type": str(array.dtype), "data": data}
+
+
+def astronaut(size: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+    """Return a part of the sample photo, (H, W, 3) uint8."""
+    with Image.open(ROOT / "examples" / "astronaut.jpg") as image:
+        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS, box=box))
+
+
+def disc(size: int, x: float, y: float, radius: float, soft: float = 2) -> np.ndarray:
+    """Return a (size, size) float32 mask, 1 inside a disc."""
+    rows, columns = np.mgrid[:size, :size] + 0.5
+    away = np.hypot(columns - x, rows - y)
+    return np.clip((radius - away) / soft + 0.5, 0, 1).astype(np.float32)
+
+
+class MadeFinder:
+    """A finder's model with made maps: a peak here and there, the same at each run."""
+
+    size, threshold, path, metadata = 64, 0.5, Path("made"), {"calibration": "0.9 3.1 0.3 0.4"}
+
+    def __init__(self, seed: int):
+        self.random = np.random.default_rng(seed)
+        self.maps: list[list[np.ndarray]] = []
+        self.crops: list[np.ndarray] = []
+
+    def run(self, crop: np.ndarray) -> list[np.ndarray]:
+        cells = 8
+        centre = self.random.random((1, cells, cells)).astype(np.float16) ** 6
+        boxes = self.random.normal(0, 0.3, (4, cells, cells)).astype(np.float16)
+        boxes[2:] += 1
+        boxes *= centre > 0.1
+        centre, boxes = centre.astype(np.float32), boxes.astype(np.float32)
+        self.maps.append([centre, boxes])
+        self.crops.append(crop)
+        return [centre, boxes]
+
+
+class ColourSegmenter:
+    """Calls head what is lighter than its surroundings' mean red, neck what is darker and low."""
+
+    size = MASK_PX
+
+    def segment(self, crops: np.ndarray) -> np.ndarray:
+        red = crops[..., 0].astype(np.float32) / np.float32(255)
+        head = np.clip((red - np.float32(0.62)) * 5, 0, 1)
+        neck = (1 - head) * (np.arange(MASK_PX) > MASK_PX // 2).astype(np.float32)[:, None]
+        return np.stack([head, neck], axis=1).astype(np.float32)
+
+
+def golden() -> dict[str, Any]:
+    """Return all cases."""
+    photo = astronaut((120, 90), (100, 0, 420, 240))
+    return {
+        "photo": packed(photo),
+        "boxes": list(_boxes()),
+        "looks": [{"shape": s, "boxes": looks_at(s)} for s in SHAPES],
+        "crops": list(_crops(photo)),
+        "shrunk": [{"longest": n, "picture": packed(shrunk_to(photo, n))} for n in (100, 47, 19)],
+        "masks": list(_masks()),
+        "edges": list(_edges()),
+        "found": [_found(photo, seed) for seed in (1, 2, 3)],
+        "cuts": [_cut(photo, neck) for neck in ("none", "short", "keep")],
+    }
+
+
+SHAPES = ((90, 120), (300, 321), (768, 1024), (1024, 500), (640, 640))
+
+
+def _boxes() -> Iterator[dict[str, Any]]:
+    mask = disc(MASK_PX, 20, 25, 11)
+    for head in ((10.5, 3.0, 40.25, 44.0), (-8.0, 50.0, 30.0, 99.5)):
+        box = crop_box_for(head)
+        yield {
+            "head": head,
+            "crop": box,
+            "wider": wider_box(mask, box, (90, 120)),
+            "framed": framed_box(mask, box),
+            "mask": packed(mask),
+        }
+
+
+def _crops(photo: np.ndarray) -> Iterator[dict[str, Any]]:
+    boxes = (
+        (20.0, 10.0, 52.0, 42.0),
+        (-15.3, -20.7, 60.1, 54.7),
+        (30.2, 40.4, 47.1, 57.3),
+        (-200.0, -215.0, 320.0, 305.0),
+        (130.0, 100.0, 160.0, 130.0),
+    )
+    for box in boxes:
+        yield {"box": box, "size": 32, "picture": packed(crop_for_model(photo, box, 32))}
+
+
+def _masks() -> Iterator[dict[str, Any]]:
+    """What is done to masks: islands, necks, and the way back to the photo."""
+    head = disc(MASK_PX, 15, 12, 9)
+    neck = np.zeros_like(head)
+    neck[18:30, 11:20] = (1 - head[18:30, 11:20]) * 0.9
+    spotted = np.maximum(head, disc(MASK_PX, 29, 29, 2))
+    for box in ((-10.0, 5.5, 70.0, 85.5), (40.0, 20.0, 58.0, 38.0)):
+        side = box[2] - box[0]
+        head_box = (box[0] + side / 4, box[1] + side / 5, box[2] - side / 3, box[3] - side / 3)
+        alpha, covered = paste_alpha(head, box, (90, 120))
+        yield {
+            "box": box,
+            "headBox": head_box,
+            "head": packed(spotted),
+            "neck": packed(neck),
+            "withoutIslands": packed(without_islands(spotted, box, head_box)),
+            "share": share_of_head(head, box, head_box),
+            "chin": packed(chin_rows(head, neck)),
+            "short": packed(with_neck(head, neck, "short", 2.5)),
+            "keep": packed(with_neck(head, neck, "keep", 2.5)),
+            "cleanHead": packed(head),
+            "alpha": packed(alpha),
+            "covered": covered,
+        }
+
+
+def _edges() -> Iterator[dict[str, Any]]:
+    patch = astronaut((80, 90), (150, 0, 298, 166))
+    soft = disc(90, 40, 42, 30, 10)[:, :80]
+    wide = astronaut((330, 24), (150, 80, 300, 91))
+    bar = np.clip((np.abs(np.arange(330, dtype=np.float32) - 165) - 110) / -30 + 0.5, 0, 1)
+    for picture, alpha in ((patch, soft), (wide, np.repeat(bar[None], 24, axis=0))):
+        refined = refine_alpha(picture, alpha)
+        yield {
+            "patch": packed(picture),
+            "alpha": packed(alpha),
+            "refined": packed((refined * 255 + 0.5).astype(np.uint8)),
+            "colours": packed(clean_colours(picture, refined)),
+        }
+
+
+def _found(photo: np.ndarray, seed: int) -> dict[str, Any]:
+    """What a whole first look finds, whose maps are made."""
+    large = np.asarray(Image.fromarray(photo).resize((400, 300)))
+    model = MadeFinder(seed)
+    finder = HeadFinder(model)  # type: ignore[arg-type]
+    heads = finder.find(large)
+    return {
+        "photo": [400, 300],
+        "maps": [[packed(part) for part in maps] for maps in model.maps],
+        "heads": [{"box": head.box_px, "confidence": head.confidence} for head in heads],
+        "sure": [finder.confidence(head, 0.8, (300, 400)) for head in heads],
+    }
+
+
+def _cut(photo: np.ndarray, neck: Any) -> dict[str, Any]:
+    """What a whole closer look cuts, with a segmenter that goes by colour."""
+    proposed = Head((50.0, 12.0, 92.0, 66.0), 0.9)
+
+    class Finder:
+        threshold = 0.1
+
+        def find(self, _: np.ndarray) -> list[Head]:
+            return [proposed]
+
+        def confidence(self, head: Head, share: float, shape: tuple[int, int]) -> float:
+            return HeadFinder(MadeFinder(0)).confidence(head, share, shape)  # type: ignore[arg-type]
+
+    cutter = HeadCutter(finder=Finder(), segmenter=ColourSegmenter(), neck=neck)
+    seen: SeenHead = cutter._look(photo)[0]
+    made = cut_one(Photo(photo), seen, neck)
+    assert made is not None
+    return {
+        "neck": neck,
+        "proposed": {"box": proposed.box_px, "confidence": proposed.confidence},
+        "confidence": seen.head.confidence,
+        "seenBox": seen.box,
+        "box": made.box_px,
+        "rgba": packed(made._rgba()),
+    }
+
+
+def as_json() -> str:
+    """Return the cases as they are kept."""
+    return json.dumps(golden(), indent=1, default=float) + "\n"
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(as_json())

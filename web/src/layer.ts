@@ -1,0 +1,125 @@
+/** The chosen heads and brush strokes as one picture on nothing. */
+
+import { type Box, cropPicture, type Size } from "./geometry";
+import type { CutOut } from "./pipeline";
+import { newPicture, type Picture } from "./resample";
+import type { Stroke } from "./protocol";
+
+/** A picture and where in the photo it lies. */
+export interface Layer {
+  box: Box;
+  picture: Picture;
+}
+
+/** Width in pixels over which a stroke ends. */
+const SOFT_PX = 1.5;
+
+/**
+ * Return all heads in one layer; each pixel is of the head that covers it most.
+ *
+ * @param strokes in pixels of this photo
+ * @param patchOf the photo's pixels in a box
+ */
+export function layerOf(
+  cuts: CutOut[],
+  strokes: Stroke[],
+  photo: Size,
+  patchOf: (box: Box) => Picture,
+): Layer | null {
+  const added = strokes.filter((stroke) => stroke.adds).map((stroke) => boxOf(stroke, photo));
+  const boxes = [...cuts.map((cut) => cut.box), ...added].filter((b) => b[2] > b[0] && b[3] > b[1]);
+  if (!boxes.length) return null;
+  const side = (n: number, pick: (...v: number[]) => number) => pick(...boxes.map((b) => b[n]));
+  const box: Box = [side(0, Math.min), side(1, Math.min), side(2, Math.max), side(3, Math.max)];
+  const layer = { box, picture: newPicture(box[2] - box[0], box[3] - box[1]) };
+  for (const cut of cuts) addCut(layer, cut);
+  for (const stroke of strokes) addStroke(layer, stroke, photo, patchOf);
+  return trimmed(layer);
+}
+
+function addCut({ box, picture }: Layer, cut: CutOut): void {
+  const { width, height, data } = cut.picture;
+  for (let y = 0; y < height; y++) {
+    let to = ((cut.box[1] - box[1] + y) * picture.width + cut.box[0] - box[0]) * 4;
+    for (let from = y * width * 4; from < (y + 1) * width * 4; from += 4, to += 4) {
+      if (data[from + 3] <= picture.data[to + 3]) continue;
+      for (let c = 0; c < 4; c++) picture.data[to + c] = data[from + c];
+    }
+  }
+}
+
+function boxOf({ points, radius }: Stroke, photo: Size): Box {
+  const xs = points.map(([x]) => x);
+  const ys = points.map(([, y]) => y);
+  const reach = radius + SOFT_PX;
+  return [
+    Math.max(0, Math.floor(Math.min(...xs) - reach)),
+    Math.max(0, Math.floor(Math.min(...ys) - reach)),
+    Math.min(photo.width, Math.ceil(Math.max(...xs) + reach)),
+    Math.min(photo.height, Math.ceil(Math.max(...ys) + reach)),
+  ];
+}
+
+function addStroke(
+  { box, picture }: Layer,
+  stroke: Stroke,
+  photo: Size,
+  patchOf: (box: Box) => Picture,
+): void {
+  const reached = boxOf(stroke, photo);
+  const part: Box = [
+    Math.max(box[0], reached[0]),
+    Math.max(box[1], reached[1]),
+    Math.min(box[2], reached[2]),
+    Math.min(box[3], reached[3]),
+  ];
+  if (part[2] <= part[0] || part[3] <= part[1]) return;
+  const patch = stroke.adds ? patchOf(part) : null;
+  for (let y = part[1]; y < part[3]; y++) {
+    for (let x = part[0]; x < part[2]; x++) {
+      const away = distance(x + 0.5, y + 0.5, stroke.points);
+      const share = Math.min(1, Math.max(0, (stroke.radius - away) / SOFT_PX + 0.5));
+      if (share === 0) continue;
+      const to = ((y - box[1]) * picture.width + x - box[0]) * 4;
+      if (!patch) {
+        picture.data[to + 3] = Math.min(picture.data[to + 3], 255 * (1 - share));
+        if (picture.data[to + 3] === 0) picture.data.fill(0, to, to + 3);
+        continue;
+      }
+      const from = ((y - part[1]) * patch.width + x - part[0]) * 4;
+      const alpha = share * patch.data[from + 3];
+      if (alpha <= picture.data[to + 3]) continue;
+      for (let c = 0; c < 3; c++) picture.data[to + c] = patch.data[from + c];
+      picture.data[to + 3] = alpha;
+    }
+  }
+}
+
+/** Return how far a point is from a line through others. */
+function distance(x: number, y: number, points: [number, number][]): number {
+  let least = Infinity;
+  for (let i = 0; i < points.length; i++) {
+    const [x1, y1] = points[Math.max(0, i - 1)];
+    const [dx, dy] = [points[i][0] - x1, points[i][1] - y1];
+    const length = dx * dx + dy * dy;
+    const along = length ? Math.min(1, Math.max(0, ((x - x1) * dx + (y - y1) * dy) / length)) : 0;
+    least = Math.min(least, (x - x1 - along * dx) ** 2 + (y - y1 - along * dy) ** 2);
+  }
+  return Math.sqrt(least);
+}
+
+function trimmed({ box, picture }: Layer): Layer | null {
+  let [left, top, right, bottom] = [picture.width, picture.height, 0, 0];
+  for (let y = 0; y < picture.height; y++) {
+    for (let x = 0; x < picture.width; x++) {
+      if (picture.data[(y * picture.width + x) * 4 + 3] === 0) continue;
+      left = Math.min(left, x);
+      right = Math.max(right, x + 1);
+      top = Math.min(top, y);
+      bottom = y + 1;
+    }
+  }
+  if (right === 0) return null;
+  const tight: Box = [box[0] + left, box[1] + top, box[0] + right, box[1] + bottom];
+  return { box: tight, picture: cropPicture(picture, [left, top, right, bottom]) };
+}

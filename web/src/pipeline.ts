@@ -1,0 +1,181 @@
+/**
+ * READ FIRST. The way of a photo, as in `headcut.pipeline`:
+ * photo -> heads -> square crops -> masks -> alpha at photo size -> cut-outs
+ */
+
+import { cleanColours, refineAlpha } from "./edge";
+import { type Calibration, confidenceOf, findHeads, type Head, isPart, type Maps } from "./find";
+import {
+  type Box,
+  cropBoxFor,
+  cropForModel,
+  cropPicture,
+  framedBox,
+  insidePhoto,
+  pasteAlpha,
+  scaledBox,
+  type Size,
+  widerBox,
+} from "./geometry";
+import { type Neck, SHORT_NECK, withNeck } from "./neck";
+import type { Picture, Plane } from "./resample";
+import { shareOfHead, withoutIslands } from "./segment";
+
+const MOST_WIDENINGS = 2;
+const VISIBLE_ALPHA = 0.5 / 255;
+
+/** What the segmenter says of a crop: head and neck, each size x size in [0, 1]. */
+export interface Masks {
+  head: Plane;
+  neck: Plane;
+}
+
+/** Both networks, ready to run, and what their files say of them. */
+export interface Networks {
+  finderSize: number;
+  segmenterSize: number;
+  threshold: number;
+  calibration: Calibration;
+  find: (crop: Picture) => Promise<Maps>;
+  segment: (crop: Picture) => Promise<Masks>;
+}
+
+/** A head after the closer look: what the segmenter says of a square of the photo. */
+export interface SeenHead {
+  head: Head;
+  box: Box;
+  masks: Masks;
+}
+
+/** One head cut out: its alpha, as bytes of a picture, in the tight box of what is visible. */
+export interface CutOut {
+  box: Box;
+  picture: Picture;
+}
+
+/** Return the heads that the finder proposes and a closer look confirms, left to right. */
+export async function lookForHeads(
+  photo: Picture,
+  networks: Networks,
+  onProgress: (share: number) => void = () => {},
+): Promise<SeenHead[]> {
+  const proposed = await findHeads(photo, networks.finderSize, networks.find);
+  // Those that a closer look could confirm.
+  const hopeful = proposed.filter(
+    (head) => confidenceOf(head, 1, photo, networks.calibration) >= networks.threshold,
+  );
+  const seen: SeenHead[] = [];
+  for (const [i, head] of hopeful.entries()) {
+    onProgress(0.5 + (0.5 * i) / hopeful.length);
+    const looked = await lookClosely(photo, head, networks);
+    if (looked.head.confidence >= networks.threshold) seen.push(looked);
+  }
+  return seen.filter((s) => !seen.some((other) => isPart(s.head, other.head)));
+}
+
+/** Look at a head's crop, widened while the head runs out of it. */
+async function lookClosely(photo: Picture, proposed: Head, networks: Networks): Promise<SeenHead> {
+  const visible = insidePhoto(proposed.box, photo);
+  let box = cropBoxFor(proposed.box);
+  let masks = await masksOf(photo, box, visible, networks);
+  const share = shareOfHead(masks.head, box, visible);
+  const confidence = confidenceOf(proposed, share, photo, networks.calibration);
+  const head = { ...proposed, confidence };
+  for (let i = 0; i < MOST_WIDENINGS && confidence >= networks.threshold; i++) {
+    const wider = widerBox(masks.head, box, photo);
+    if (!wider) break;
+    const widerMasks = await masksOf(photo, wider, visible, networks);
+    if (!widerMasks.head.data.some((v) => v !== 0)) break;
+    [box, masks] = [wider, widerMasks];
+  }
+  return { head, box, masks };
+}
+
+/** The last look, at a square framed by the first mask, neck included where it is kept. */
+export async function lookAgain(
+  photo: Picture,
+  seen: SeenHead,
+  neck: Neck,
+  networks: Networks,
+): Promise<SeenHead> {
+  const { head, masks } = seen;
+  if (!masks.head.data.some((v) => v > 0.5)) return seen;
+  const both = masks.head.data.map((v, i) => Math.max(v, masks.neck.data[i]));
+  const framing = neck === "none" ? masks.head : { ...masks.head, data: both };
+  const box = framedBox(framing, seen.box);
+  if (!box) return seen;
+  const visible = insidePhoto(head.box, photo);
+  const framed = await masksOf(photo, box, visible, networks);
+  return framed.head.data.some((v) => v > 0.5) ? { head, box, masks: framed } : seen;
+}
+
+async function masksOf(
+  photo: Picture,
+  box: Box,
+  headBox: Box,
+  networks: Networks,
+): Promise<Masks> {
+  const { head, neck } = await networks.segment(cropForModel(photo, box, networks.segmenterSize));
+  return { head: withoutIslands(head, box, headBox), neck };
+}
+
+/** Return a head's place in the same photo at another size. */
+export function seenAtScale(seen: SeenHead, scale: number): SeenHead {
+  const head = { ...seen.head, box: scaledBox(seen.head.box, scale) };
+  return { ...seen, head, box: scaledBox(seen.box, scale) };
+}
+
+/** Return the mask of a head with its neck, at photo size, and the photo pixels it covers. */
+export function alphaOf(seen: SeenHead, neck: Neck, photo: Size): { alpha: Plane; covered: Box } {
+  const { head, masks, box } = seen;
+  const pixel = (box[2] - box[0]) / masks.head.width;
+  const reachPx = (SHORT_NECK * (head.box[3] - head.box[1])) / pixel;
+  return pasteAlpha(withNeck(masks.head, masks.neck, neck, reachPx), box, photo);
+}
+
+/**
+ * Return the cut-out of one head; null if nothing is left of it.
+ *
+ * @param patch the photo in `covered`; where it is transparent, so is the head
+ */
+export function cutOut(patch: Picture, alpha: Plane, covered: Box): CutOut | null {
+  const refined = refineAlpha(patch, alpha);
+  for (let i = 0; i < refined.data.length; i++) {
+    const visible = refined.data[i] * (patch.data[i * 4 + 3] / 255);
+    refined.data[i] = visible >= VISIBLE_ALPHA ? visible : 0;
+  }
+  const tight = tightBox(refined);
+  if (!tight) return null;
+  const kept = cropPlane(refined, tight);
+  const picture = cleanColours(cropPicture(patch, tight), kept);
+  for (let i = 0; i < kept.data.length; i++) {
+    const a = Math.floor(kept.data[i] * 255 + 0.5);
+    if (a === 0) picture.data.fill(0, i * 4, i * 4 + 4);
+    else picture.data[i * 4 + 3] = a;
+  }
+  const [x, y] = covered;
+  return { picture, box: [tight[0] + x, tight[1] + y, tight[2] + x, tight[3] + y] };
+}
+
+function tightBox(alpha: Plane): Box | null {
+  let [left, top, right, bottom] = [alpha.width, alpha.height, 0, 0];
+  for (let y = 0; y < alpha.height; y++) {
+    for (let x = 0; x < alpha.width; x++) {
+      if (alpha.data[y * alpha.width + x] === 0) continue;
+      left = Math.min(left, x);
+      right = Math.max(right, x + 1);
+      top = Math.min(top, y);
+      bottom = y + 1;
+    }
+  }
+  return right ? [left, top, right, bottom] : null;
+}
+
+function cropPlane(plane: Plane, [left, top, right, bottom]: Box): Plane {
+  const data = new Float32Array((right - left) * (bottom - top));
+  for (let y = top; y < bottom; y++) {
+    const start = y * plane.width;
+    data.set(plane.data.subarray(start + left, start + right), (y - top) * (right - left));
+  }
+  return { width: right - left, height: bottom - top, data };
+}

@@ -1,0 +1,78 @@
+/** Crops -> soft masks: the second look, at one head. */
+
+import type { Box } from "./geometry";
+import { newPlane, type Plane } from "./resample";
+
+const CELL_PX = 4;
+const FAINT = 0.1;
+
+/** Return how much of the middle of the head's box the mask calls head, in [0, 1]. */
+export function shareOfHead(mask: Plane, box: Box, headBox: Box): number {
+  const [left, top, right, bottom] = middle(headBox, box, mask.width);
+  let sum = 0;
+  for (let y = top; y < bottom; y++) {
+    for (let x = left; x < right; x++) sum += mask.data[y * mask.width + x];
+  }
+  const count = Math.max(0, right - left) * Math.max(0, bottom - top);
+  return count ? sum / count : 0;
+}
+
+/** Return the mask without what is not connected with the middle of the head's box. */
+export function withoutIslands(mask: Plane, box: Box, headBox: Box): Plane {
+  const cells = mask.width / CELL_PX;
+  const inside = new Uint8Array(cells * cells);
+  for (let y = 0; y < mask.height; y++) {
+    for (let x = 0; x < mask.width; x++) {
+      if (mask.data[y * mask.width + x] > FAINT) {
+        inside[Math.floor(y / CELL_PX) * cells + Math.floor(x / CELL_PX)] = 1;
+      }
+    }
+  }
+  const kept = connected(inside, cells, middle(headBox, box, cells));
+  const cleaned = newPlane(mask.width, mask.height);
+  for (let y = 0; y < mask.height; y++) {
+    for (let x = 0; x < mask.width; x++) {
+      if (kept[Math.floor(y / CELL_PX) * cells + Math.floor(x / CELL_PX)]) {
+        cleaned.data[y * mask.width + x] = mask.data[y * mask.width + x];
+      }
+    }
+  }
+  return cleaned;
+}
+
+/** Return the cells that are connected, by edges, with those inside of a box. */
+function connected(inside: Uint8Array, cells: number, seed: Box): Uint8Array {
+  const reached = new Uint8Array(inside.length);
+  const open: number[] = [];
+  const reach = (x: number, y: number) => {
+    const at = y * cells + x;
+    if (x < 0 || y < 0 || x >= cells || y >= cells || !inside[at] || reached[at]) return;
+    reached[at] = 1;
+    open.push(at);
+  };
+  for (let y = seed[1]; y < seed[3]; y++) for (let x = seed[0]; x < seed[2]; x++) reach(x, y);
+  for (let at = open.pop(); at !== undefined; at = open.pop()) {
+    const [x, y] = [at % cells, Math.floor(at / cells)];
+    reach(x - 1, y);
+    reach(x + 1, y);
+    reach(x, y - 1);
+    reach(x, y + 1);
+  }
+  return reached;
+}
+
+/** Return the inner half of a head's box in a map of its crop, in whole cells. */
+function middle(headBox: Box, box: Box, side: number): Box {
+  const scale = side / (box[2] - box[0]);
+  const [left, right] = [headBox[0], headBox[2]].map((x) => (x - box[0]) * scale);
+  const [top, bottom] = [headBox[1], headBox[3]].map((y) => (y - box[1]) * scale);
+  const marginX = (right - left) / 4;
+  const marginY = (bottom - top) / 4;
+  const clamp = (v: number) => Math.min(side, Math.max(0, v));
+  return [
+    clamp(Math.trunc(left + marginX)),
+    clamp(Math.trunc(top + marginY)),
+    clamp(Math.trunc(right - marginX) + 1),
+    clamp(Math.trunc(bottom - marginY) + 1),
+  ];
+}

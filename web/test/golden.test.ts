@@ -1,0 +1,230 @@
+/** The page's code makes the same of the golden cases as Python; `make golden` writes them. */
+
+import { readFileSync } from "node:fs";
+import { inflateSync } from "node:zlib";
+import { describe, expect, test } from "vitest";
+import { cleanColours, refineAlpha } from "../src/edge";
+import { confidenceOf, findHeads, type Head, looksAt, parseCalibration } from "../src/find";
+import {
+  type Box,
+  coveredPixels,
+  cropBoxFor,
+  cropForModel,
+  cropPicture,
+  framedBox,
+  pasteAlpha,
+  widerBox,
+} from "../src/geometry";
+import { chinRows, type Neck, withNeck } from "../src/neck";
+import { alphaOf, cutOut, lookAgain, lookForHeads, type Networks } from "../src/pipeline";
+import { newPicture, newPlane, type Picture, type Plane, shrunkTo } from "../src/resample";
+import { shareOfHead, withoutIslands } from "../src/segment";
+
+const golden = JSON.parse(readFileSync("../tests/golden.json", "utf8"));
+
+interface Packed {
+  shape: number[];
+  type: "uint8" | "float32";
+  data: string;
+}
+
+function unpack({ type, data }: Packed): Uint8Array | Float32Array {
+  const bytes = new Uint8Array(inflateSync(Buffer.from(data, "base64")));
+  return type === "uint8" ? bytes : new Float32Array(bytes.buffer);
+}
+
+function plane(packed: Packed): Plane {
+  const [height, width] = packed.shape;
+  return { width, height, data: unpack(packed) as Float32Array };
+}
+
+function picture(packed: Packed): Picture {
+  const [height, width, channels] = packed.shape;
+  const data = unpack(packed);
+  const made = newPicture(width, height);
+  for (let i = 0; i < width * height; i++) {
+    for (let c = 0; c < 4; c++) made.data[i * 4 + c] = c < channels ? data[i * channels + c] : 255;
+  }
+  return made;
+}
+
+/** The largest difference of two arrays; NaN equals NaN. */
+function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  expect(a.length).toBe(b.length);
+  let most = 0;
+  for (let i = 0; i < a.length; i++) {
+    if (Number.isNaN(a[i]) !== Number.isNaN(b[i])) return Infinity;
+    if (!Number.isNaN(a[i])) most = Math.max(most, Math.abs(a[i] - b[i]));
+  }
+  return most;
+}
+
+/** The largest difference of two pictures' colours. */
+function colourDifference(a: Picture, b: Picture): number {
+  const colours = (p: Picture) => p.data.filter((_, i) => i % 4 < 3);
+  expect([a.width, a.height]).toEqual([b.width, b.height]);
+  return difference(colours(a), colours(b));
+}
+
+const photo = picture(golden.photo);
+
+describe("geometry", () => {
+  test("boxes around heads, and what frames a mask", () => {
+    for (const { head, crop, wider, framed, mask } of golden.boxes) {
+      const box = cropBoxFor(head);
+      expect(difference(box, crop)).toBeLessThan(1e-9);
+      expect(difference(widerBox(plane(mask), box, photo) ?? [], wider ?? [])).toBeLessThan(1e-9);
+      expect(difference(framedBox(plane(mask), box) ?? [], framed)).toBeLessThan(1e-9);
+    }
+  });
+
+  test("crops are Pillow's, bit for bit", () => {
+    for (const { box, size, picture: expected } of golden.crops) {
+      expect(colourDifference(cropForModel(photo, box, size), picture(expected))).toBe(0);
+    }
+  });
+
+  test("shrunk photos are Pillow's, bit for bit", () => {
+    for (const { longest, picture: expected } of golden.shrunk) {
+      expect(colourDifference(shrunkTo(photo, longest), picture(expected))).toBe(0);
+    }
+  });
+
+  test("a mask comes back to its place in the photo", () => {
+    for (const { cleanHead, box, alpha, covered } of golden.masks) {
+      const pasted = pasteAlpha(plane(cleanHead), box, photo);
+      expect(pasted.covered).toEqual(covered);
+      expect(difference(pasted.alpha.data, plane(alpha).data)).toBeLessThan(1e-5);
+    }
+  });
+});
+
+describe("masks", () => {
+  test("what is not connected with the head goes", () => {
+    for (const { box, headBox, head, cleanHead, withoutIslands: kept, share } of golden.masks) {
+      const made = withoutIslands(plane(head), box, headBox);
+      expect(difference(made.data, plane(kept).data)).toBe(0);
+      expect(shareOfHead(plane(cleanHead), box, headBox)).toBeCloseTo(share, 6);
+    }
+  });
+
+  test("necks end where Python's end", () => {
+    for (const { cleanHead, neck, chin, ...wanted } of golden.masks) {
+      expect(difference(chinRows(plane(cleanHead), plane(neck)), unpack(chin))).toBe(0);
+      for (const kind of ["short", "keep"] as const) {
+        const made = withNeck(plane(cleanHead), plane(neck), kind, 2.5);
+        expect(difference(made.data, plane(wanted[kind]).data)).toBeLessThan(1e-6);
+      }
+    }
+  });
+});
+
+describe("edge", () => {
+  test("alpha follows the photo as in Python, within 2/255", () => {
+    for (const { patch, alpha, refined } of golden.edges) {
+      const made = refineAlpha(picture(patch), plane(alpha)).data.map((a) => a * 255);
+      expect(difference(made, unpack(refined))).toBeLessThan(2);
+    }
+  });
+
+  test("colours are cleaned as in Python, within 2/255", () => {
+    for (const { patch, alpha, colours } of golden.edges) {
+      const refined = refineAlpha(picture(patch), plane(alpha));
+      const made = cleanColours(picture(patch), refined);
+      expect(colourDifference(made, picture(colours))).toBeLessThanOrEqual(2);
+    }
+  });
+});
+
+describe("find", () => {
+  const calibration = parseCalibration("0.9 3.1 0.3 0.4");
+
+  test("the same squares are looked at", () => {
+    for (const { shape, boxes } of golden.looks) {
+      const looks = looksAt({ width: shape[1], height: shape[0] });
+      expect(looks.length).toBe(boxes.length);
+      expect(difference(looks.flat(), boxes.flat())).toBeLessThan(1e-9);
+    }
+  });
+
+  test("the same heads are found in the same maps, and as sure", async () => {
+    for (const { photo: size, maps, heads, sure } of golden.found) {
+      const large = newPicture(size[0], size[1]);
+      let run = 0;
+      const found = await findHeads(large, 64, async () => {
+        const [centre, boxes] = maps[run++];
+        const [, height, width] = centre.shape;
+        return { centre: { width, height, data: unpack(centre) as Float32Array }, boxes: unpack(boxes) as Float32Array };
+      });
+      expect(found.length).toBe(heads.length);
+      for (const [i, head] of found.entries()) {
+        expect(difference(head.box, heads[i].box)).toBeLessThan(1e-3);
+        expect(head.confidence).toBeCloseTo(heads[i].confidence, 5);
+        expect(confidenceOf(head, 0.8, large, calibration)).toBeCloseTo(sure[i], 4);
+      }
+    }
+  });
+
+  test("a file without a calibration keeps the finder's confidence", () => {
+    const head: Head = { box: [0, 0, 10, 10], confidence: 0.7 };
+    expect(confidenceOf(head, 1, photo, parseCalibration(""))).toBeCloseTo(0.7, 6);
+  });
+});
+
+describe("pipeline", () => {
+  /** The stand-ins of make_golden.py: one head proposed, light pixels are head. */
+  function madeNetworks(proposed: Head): Networks {
+    const cells = 64;
+    return {
+      finderSize: 64,
+      segmenterSize: 32,
+      threshold: 0.1,
+      calibration: parseCalibration("0.9 3.1 0.3 0.4"),
+      find: async () => {
+        const centre = newPlane(cells, cells);
+        const boxes = new Float32Array(4 * cells * cells);
+        const [left, top, right, bottom] = proposed.box;
+        const cell = 120 / cells;
+        const at = (v: number) => Math.floor(v / cell);
+        const x = (left + right) / 2;
+        const y = (top + bottom) / 2 + 15; // the letterbox of a 120x90 photo begins 15 above it
+        const i = at(y) * cells + at(x);
+        centre.data[i] = proposed.confidence;
+        const values = [x / cell - at(x) - 0.5, y / cell - at(y) - 0.5];
+        values.push(Math.log((right - left) / cell), Math.log((bottom - top) / cell));
+        for (const [n, value] of values.entries()) boxes[n * cells * cells + i] = value;
+        return { centre, boxes };
+      },
+      segment: async (crop) => {
+        const head = newPlane(32, 32);
+        const neck = newPlane(32, 32);
+        for (let i = 0; i < head.data.length; i++) {
+          const value = (crop.data[i * 4] / 255 - 0.62) * 5;
+          head.data[i] = Math.min(1, Math.max(0, value));
+          neck.data[i] = i >= 17 * 32 ? 1 - head.data[i] : 0;
+        }
+        return { head, neck };
+      },
+    };
+  }
+
+  test.each(golden.cuts as { neck: Neck }[])("a whole cut is Python's: neck $neck", async (cut) => {
+    const { proposed, confidence, seenBox, box, rgba } = cut as unknown as Record<string, never> & {
+      proposed: Head;
+      confidence: number;
+      seenBox: Box;
+      box: Box;
+      rgba: Packed;
+    };
+    const networks = madeNetworks(proposed);
+    const [first] = await lookForHeads(photo, networks);
+    expect(first.head.confidence).toBeCloseTo(confidence, 4);
+    const seen = await lookAgain(photo, first, cut.neck, networks);
+    expect(difference(seen.box, seenBox)).toBeLessThan(1e-3);
+    const { alpha, covered } = alphaOf(seen, cut.neck, photo);
+    expect(covered).toEqual(coveredPixels(seen.box, photo));
+    const made = cutOut(cropPicture(photo, covered), alpha, covered);
+    expect(made?.box).toEqual(box);
+    expect(difference(made?.picture.data ?? [], picture(rgba).data)).toBeLessThanOrEqual(2);
+  });
+});
