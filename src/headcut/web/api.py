@@ -45,7 +45,7 @@ log = logging.getLogger("headcut.web")
 RETRY_AFTER_S = 2
 
 HANG_UP = {"Connection": "close"}
-"""Where the rest of a body would come, and nobody reads it."""
+"""Where the rest of a body may never come; hung up on while sending, a client reads no answer."""
 
 API_HEADERS = {
     "Cache-Control": "no-store",
@@ -264,9 +264,7 @@ async def read_photo_body(request: Request, max_bytes: int) -> bytes:
 
 async def _counted(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
     """Yield the body as it comes, and stop a larger one early."""
-    too_large = Problem(
-        413, "too-large", f"over the limit of {max_bytes / 1e6:g} MB; shrink it", HANG_UP
-    )
+    too_large = Problem(413, "too-large", f"over the limit of {max_bytes / 1e6:g} MB; shrink it")
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > max_bytes:
         raise too_large
