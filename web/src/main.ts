@@ -81,8 +81,10 @@ const loaded = (async () => {
   const threads = new URL(location.href).searchParams.get("threads");
   const { threads: used } = await worker.load(threads ? Number(threads) : null);
   document.documentElement.dataset.threads = String(used);
-})();
-loaded.catch(() => say(WORDS.notLoaded, true));
+})().catch(() => {
+  throw new Error(WORDS.notLoaded);
+});
+loaded.catch(({ message }) => say(message, true));
 
 async function openPhoto(file: Blob, name: string): Promise<void> {
   say("");
@@ -101,6 +103,7 @@ async function openPhoto(file: Blob, name: string): Promise<void> {
     element("editor").hidden = false;
     button("another").hidden = false;
     showTab(opened.heads.length ? "look" : "brush");
+    if (document.activeElement === document.body) button(`tab-${state.tab}`).focus();
     say(opened.heads.length ? WORDS.found(opened.heads.length) : WORDS.noHead);
     await refresh();
   } catch (error) {
