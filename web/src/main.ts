@@ -56,7 +56,8 @@ function say(text: string, isProblem = false): void {
 function setBusy(word: string | null): void {
   element("busy").hidden = word === null;
   element("busy-word").textContent = word ?? "";
-  if (word) element<HTMLProgressElement>("progress").removeAttribute("value");
+  // Loading began before anybody waited for it.
+  if (word && word !== WORDS.loading) element("progress").removeAttribute("value");
   element("editor").setAttribute("aria-busy", String(word !== null));
 }
 
