@@ -53,6 +53,10 @@ function say(text: string, isProblem = false): void {
   message.classList.toggle("problem", isProblem);
 }
 
+document.addEventListener("pointerdown", () => {
+  if (element("message").classList.contains("problem")) say("");
+});
+
 function setBusy(word: string | null): void {
   element("busy").hidden = word === null;
   element("busy-word").textContent = word ?? "";
