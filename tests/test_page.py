@@ -613,6 +613,29 @@ def test_axe_finds_nothing_serious(browser: Browser, address: str, scheme: Any) 
             assert_well(tab)
 
 
+@pytest.mark.parametrize(("width", "height"), [(375, 667), (667, 375)])
+def test_every_control_can_be_touched_on_a_small_phone(
+    browser: Browser, address: str, width: int, height: int
+) -> None:
+    """Playwright refuses to click on what something else covers."""
+    with opened(browser, address, viewport={"width": width, "height": height}) as page:
+        page.set_default_timeout(PATIENCE_MS)
+        pick(page, ASTRONAUT)
+        for fieldset, title in (
+            ("frame", "Photo"),
+            ("background", "Blurred photo"),
+            ("neck", "Keep"),
+        ):
+            choose(page, fieldset, title)
+        for control in ("#outline", "#room", "#compare", "#tab-brush", "#brush-size", "#tab-heads"):
+            page.click(control)
+        settle(page)
+        page.click("#heads button")
+        stage = page.locator("#stage").bounding_box()
+        assert stage
+        assert min(stage["width"], stage["height"]) > 220
+
+
 def test_keyboard_is_enough(page: Page) -> None:
     pick(page, ASTRONAUT)
     page.focus("#tab-look")
