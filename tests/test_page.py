@@ -344,6 +344,19 @@ def test_one_head_is_chosen_by_touching_it(page: Page, two_heads: Path) -> None:
     assert_same_cut(right, cut_outs[1].render(headcut.SaveOptions(crop=True)))
 
 
+def test_a_choice_made_while_the_next_photo_opens_does_no_harm(page: Page, two_heads: Path) -> None:
+    """It is still of the heads of the photo before."""
+    pick(page, two_heads)
+    page.evaluate("delete document.documentElement.dataset.ms")
+    page.set_input_files("#file", ASTRONAUT)
+    for frame in ("Square", "Head"):
+        page.click(f"#frame [title='{frame}']")
+    page.wait_for_selector("html[data-ms]")
+    settle(page)
+    assert page.inner_text("#message") == "1 head found"
+    assert_same_cut(saved(page), from_python(ASTRONAUT, crop=True))
+
+
 def test_shapes_backgrounds_and_outline(page: Page) -> None:
     pick(page, ASTRONAUT)
     choose(page, "frame", "Circle")

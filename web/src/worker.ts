@@ -187,7 +187,7 @@ async function composed(choice: Choice, source: Source): Promise<Layer | null> {
   const now = opened();
   const cuts: CutOut[] = [];
   for (const [i, isChosen] of choice.heads.entries()) {
-    if (!isChosen) continue;
+    if (!isChosen || !now.first[i]) continue; // the choice may still be of the photo before
     const cut =
       source.scale === 1
         ? await cutAt(now, i, choice.neck)
