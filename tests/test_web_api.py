@@ -8,24 +8,30 @@ import io
 import json
 import logging
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import schemathesis
 import uvicorn
-from conftest import RedFinder, RedSegmenter, picture, png_header, red_cutter
+from conftest import ASTRONAUT, RedFinder, RedSegmenter, picture, png_header, red_cutter
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import headcut
 from headcut.errors import OptionError
 from headcut.options import PhotoLimits
 from headcut.pipeline import HeadCutter
@@ -58,7 +64,7 @@ class Answered:
 @dataclass
 class Served:
     port: int
-    server: uvicorn.Server
+    server: uvicorn.Server | None = None
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answered:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -246,6 +252,11 @@ def test_a_body_without_a_length_is_counted_as_it_comes(server: Served) -> None:
     assert_problem(server.ask("POST", "/v1/cut", endless()), 413, "0.2 MB")
 
 
+def test_a_refusal_reaches_clients_that_would_hang_up_after_it(server: Served) -> None:
+    """They say so at once, and send it all before they read; hung up on, they see no answer."""
+    assert_problem(server.ask("POST", "/v1/cut", bytes(20_000_000), connection="close"), 413, "0.2")
+
+
 def test_a_lying_length_gets_no_picture(server: Served) -> None:
     """Too short a body is no photo; the server stays well."""
     start = b"POST /v1/cut HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
@@ -352,6 +363,65 @@ def test_beyond_the_queue_comes_429_until_a_place_is_free() -> None:
         assert server.cut(png(150)).status == 200
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_real_server_under_load_keeps_its_memory_and_is_stopped_gracefully() -> None:
+    """200 photos of 6 MB at once; `headcut serve` holds 8 of them, and finishes what it took."""
+    photo, expected = large_photo()
+    with started_server("--waiting", "8") as (process, server):
+        before_mb = peak_mb(process)
+        with ThreadPoolExecutor(200) as pool:
+            answers = list(pool.map(lambda _: server.cut(photo, "?crop=true"), range(200)))
+        grown_mb = peak_mb(process) - before_mb
+        statuses = Counter(answered.status for answered in answers)
+        assert statuses.keys() == {200, 429}
+        assert statuses[200] >= 8
+        assert all(a.body == expected for a in answers if a.status == 200)
+        assert grown_mb < 400  # all photos at once would be 1200
+        with ThreadPoolExecutor(4) as pool:
+            taken = [pool.submit(server.cut, photo, "?crop=true") for _ in range(4)]
+            wait_until(lambda: server.ask("GET", "/v1/health").json["waiting"] == 4)
+            process.send_signal(signal.SIGTERM)
+            assert all(future.result().body == expected for future in taken)
+        assert process.wait(60) == -signal.SIGTERM
+
+
+def large_photo() -> tuple[bytes, bytes]:
+    """The sample photo as a PNG of 6 MB, and its head as Python cuts it."""
+    with Image.open(ASTRONAUT) as image:
+        large = image.convert("RGB").resize((1414, 1414))
+    file = io.BytesIO()
+    large.save(file, "PNG", compress_level=0)
+    (head,) = headcut.cut(file.getvalue())
+    return file.getvalue(), head.encode(headcut.SaveOptions(crop=True))
+
+
+@contextmanager
+def started_server(*options: str) -> Iterator[tuple[subprocess.Popen[bytes], Served]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "headcut", "serve", "--port", str(port), *options]
+    server = Served(port)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: process.poll() is not None or is_up(server))
+            yield process, server
+        finally:
+            process.kill()
+
+
+def is_up(server: Served) -> bool:
+    try:
+        return server.ask("GET", "/v1/health").status == 200
+    except OSError:
+        return False
+
+
+def peak_mb(process: subprocess.Popen[bytes]) -> float:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+
+
 def test_what_takes_too_long_keeps_its_place_until_it_ends() -> None:
     """A thread cannot be stopped: if its place were free, more and more of them would run."""
     cutter, finder = held_cutter()
@@ -379,6 +449,7 @@ def test_a_stop_finishes_what_was_taken() -> None:
         with serve(cutter, ServerLimits(at_once=1)) as server:
             taken = [pool.submit(server.cut, png(150)) for _ in range(2)]
             wait_until(lambda: server.ask("GET", "/v1/health").json["waiting"] == 2)
+            assert server.server
             server.server.should_exit = True
             finder.may_go_on.set()
         assert [future.result().status for future in taken] == [200, 200]

@@ -1,5 +1,6 @@
 /** The chosen heads and brush strokes as one picture on nothing. */
 
+import { contextOf, newCanvas } from "./finish";
 import { type Box, cropPicture, type Size } from "./geometry";
 import type { CutOut } from "./pipeline";
 import { newPicture, type Picture } from "./resample";
@@ -11,8 +12,7 @@ export interface Layer {
   picture: Picture;
 }
 
-/** Width in pixels over which a stroke ends. */
-const SOFT_PX = 1.5;
+type Drawing = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
 /**
  * Return all heads in one layer; each pixel is of the head that covers it most.
@@ -51,7 +51,7 @@ function addCut({ box, picture }: Layer, cut: CutOut): void {
 function boxOf({ points, radius }: Stroke, photo: Size): Box {
   const xs = points.map(([x]) => x);
   const ys = points.map(([, y]) => y);
-  const reach = radius + SOFT_PX;
+  const reach = radius + 1; // a soft pixel
   return [
     Math.max(0, Math.floor(Math.min(...xs) - reach)),
     Math.max(0, Math.floor(Math.min(...ys) - reach)),
@@ -74,11 +74,12 @@ function addStroke(
     Math.min(box[3], reached[3]),
   ];
   if (part[2] <= part[0] || part[3] <= part[1]) return;
+  const cover = coverOf(stroke, part);
   const patch = stroke.adds ? patchOf(part) : null;
   for (let y = part[1]; y < part[3]; y++) {
     for (let x = part[0]; x < part[2]; x++) {
-      const away = distance(x + 0.5, y + 0.5, stroke.points);
-      const share = Math.min(1, Math.max(0, (stroke.radius - away) / SOFT_PX + 0.5));
+      const from = ((y - part[1]) * (part[2] - part[0]) + x - part[0]) * 4;
+      const share = cover[from + 3] / 255;
       if (share === 0) continue;
       const to = ((y - box[1]) * picture.width + x - box[0]) * 4;
       if (!patch) {
@@ -86,7 +87,6 @@ function addStroke(
         if (picture.data[to + 3] === 0) picture.data.fill(0, to, to + 3);
         continue;
       }
-      const from = ((y - part[1]) * patch.width + x - part[0]) * 4;
       const alpha = share * patch.data[from + 3];
       if (alpha <= picture.data[to + 3]) continue;
       for (let c = 0; c < 3; c++) picture.data[to + c] = patch.data[from + c];
@@ -95,17 +95,22 @@ function addStroke(
   }
 }
 
-/** Return how far a point is from a line through others. */
-function distance(x: number, y: number, points: [number, number][]): number {
-  let least = Infinity;
-  for (let i = 0; i < points.length; i++) {
-    const [x1, y1] = points[Math.max(0, i - 1)];
-    const [dx, dy] = [points[i][0] - x1, points[i][1] - y1];
-    const length = dx * dx + dy * dy;
-    const along = length ? Math.min(1, Math.max(0, ((x - x1) * dx + (y - y1) * dy) / length)) : 0;
-    least = Math.min(least, (x - x1 - along * dx) ** 2 + (y - y1 - along * dy) ** 2);
-  }
-  return Math.sqrt(least);
+/** Return the pixels of a box as a stroke covers them: the fourth byte of each says how much. */
+function coverOf(stroke: Stroke, [left, top, right, bottom]: Box): Picture["data"] {
+  const context = contextOf(newCanvas(right - left, bottom - top));
+  context.translate(-left, -top);
+  drawStroke(context, stroke);
+  return context.getImageData(0, 0, right - left, bottom - top).data as Picture["data"];
+}
+
+/** Draw a stroke as a line with round ends; one point is a dot. */
+export function drawStroke(context: Drawing, { points, radius }: Stroke): void {
+  context.lineWidth = 2 * radius;
+  context.lineCap = context.lineJoin = "round";
+  context.beginPath();
+  for (const [x, y] of points) context.lineTo(x, y);
+  context.lineTo(...points[points.length - 1]);
+  context.stroke();
 }
 
 function trimmed({ box, picture }: Layer): Layer | null {

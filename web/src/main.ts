@@ -53,10 +53,15 @@ function say(text: string, isProblem = false): void {
   message.classList.toggle("problem", isProblem);
 }
 
+document.addEventListener("pointerdown", () => {
+  if (element("message").classList.contains("problem")) say("");
+});
+
 function setBusy(word: string | null): void {
   element("busy").hidden = word === null;
   element("busy-word").textContent = word ?? "";
-  if (word) element<HTMLProgressElement>("progress").removeAttribute("value");
+  // Loading began before anybody waited for it.
+  if (word && word !== WORDS.loading) element("progress").removeAttribute("value");
   element("editor").setAttribute("aria-busy", String(word !== null));
 }
 
@@ -81,8 +86,10 @@ const loaded = (async () => {
   const threads = new URL(location.href).searchParams.get("threads");
   const { threads: used } = await worker.load(threads ? Number(threads) : null);
   document.documentElement.dataset.threads = String(used);
-})();
-loaded.catch(() => say(WORDS.notLoaded, true));
+})().catch(() => {
+  throw new Error(WORDS.notLoaded);
+});
+loaded.catch(({ message }) => say(message, true));
 
 async function openPhoto(file: Blob, name: string): Promise<void> {
   say("");
@@ -101,6 +108,7 @@ async function openPhoto(file: Blob, name: string): Promise<void> {
     element("editor").hidden = false;
     button("another").hidden = false;
     showTab(opened.heads.length ? "look" : "brush");
+    if (document.activeElement === document.body) button(`tab-${state.tab}`).focus();
     say(opened.heads.length ? WORDS.found(opened.heads.length) : WORDS.noHead);
     await refresh();
   } catch (error) {

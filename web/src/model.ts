@@ -22,24 +22,28 @@ export async function loadNetworks(
   wantedThreads: number | null,
   onProgress: (share: number) => void,
 ): Promise<Networks & { threads: number }> {
-  ort.env.wasm.wasmPaths = {
-    mjs: new URL(loaderUrl, import.meta.url).href,
-    wasm: new URL(wasmUrl, import.meta.url).href,
-  };
+  ort.env.wasm.wasmPaths = { mjs: new URL(loaderUrl, import.meta.url).href };
   ort.env.wasm.numThreads = Math.min(usableThreads(), wantedThreads ?? MAX_THREADS);
   ort.env.logLevel = "error";
-  const shares = [0, 0];
-  const files = await Promise.all(
-    ["finder.onnx", "segmenter.onnx"].map((name, i) =>
-      fetchBytes(new URL(name, folder).href, (share) => {
+  const urls = [
+    new URL("finder.onnx", folder),
+    new URL("segmenter.onnx", folder),
+    new URL(wasmUrl, import.meta.url),
+  ];
+  const shares = urls.map(() => 0);
+  const [finderFile, segmenterFile, wasm] = await Promise.all(
+    urls.map(({ href }, i) =>
+      fetchBytes(href, (share) => {
         shares[i] = share;
-        onProgress((shares[0] + shares[1]) / 2);
+        onProgress(shares.reduce((sum, share) => sum + share) / urls.length);
       }),
     ),
   );
-  const [finderData, segmenterData] = files.map(readMetadata);
-  const finder = await ort.InferenceSession.create(files[0]);
-  const segmenter = await ort.InferenceSession.create(files[1]);
+  ort.env.wasm.wasmBinary = wasm;
+  const [finderData, segmenterData] = [finderFile, segmenterFile].map(readMetadata);
+  const finder = await ort.InferenceSession.create(finderFile);
+  const segmenter = await ort.InferenceSession.create(segmenterFile);
+  ort.env.wasm.wasmBinary = undefined;
   const finderSize = Number(finderData.size);
   const segmenterSize = Number(segmenterData.size);
   return {

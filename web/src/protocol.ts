@@ -40,7 +40,7 @@ export interface Opened {
   size: Size;
   fullSize: Size;
   heads: { box: Box; confidence: number }[];
-  /** Milliseconds by stage. */
+  /** Milliseconds by stage; `finder` and `segmenter` are part of `looks`. */
   ms: Record<string, number>;
 }
 

@@ -1,6 +1,7 @@
 /** The canvas that shows the photo with the lifted heads, or the result, and is painted on. */
 
 import type { Box } from "./geometry";
+import { drawStroke } from "./layer";
 import type { Opened, Stroke } from "./protocol";
 
 export type View = "result" | "heads" | "brush";
@@ -84,20 +85,11 @@ export class Stage {
     context.drawImage(opened.photo, 0, 0);
     context.globalAlpha = 1;
     if (picture && !this.isComparing && this.view !== "result") context.drawImage(picture, 0, 0);
-    if (this.stroke) this.drawStroke(context, this.stroke);
-  }
-
-  private drawStroke(context: CanvasRenderingContext2D, stroke: Stroke): void {
-    const style = getComputedStyle(this.canvas);
-    context.globalAlpha = 0.55;
-    context.strokeStyle = stroke.adds ? style.accentColor : "#000000";
-    context.lineWidth = 2 * stroke.radius;
-    context.lineCap = context.lineJoin = "round";
-    context.beginPath();
-    for (const [x, y] of stroke.points) context.lineTo(x, y);
-    context.lineTo(...stroke.points[stroke.points.length - 1]);
-    context.stroke();
-    context.globalAlpha = 1;
+    if (this.stroke) {
+      context.globalAlpha = 0.55;
+      context.strokeStyle = this.stroke.adds ? getComputedStyle(canvas).accentColor : "#000000";
+      drawStroke(context, this.stroke);
+    }
   }
 
   /** Where in the photo a pointer is: the canvas may be fitted into its box. */

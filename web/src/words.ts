@@ -16,7 +16,7 @@ export const WORDS = {
   ready: "Ready",
   found: (count: number) => (count === 1 ? "1 head found" : `${count} heads found`),
   nothingChosen: "No head is chosen. Tap one in the photo.",
-  noHead: "No head found. Paint over one with the brush, or try another photo.",
+  noHead: "No head found. Paint it in, or try another photo.",
   unreadable: "This browser cannot read that file. Try a JPEG, PNG or WebP photo.",
   heic: "This browser cannot read HEIC photos. Safari can; or export the photo as JPEG.",
   tooMuch: "That photo needs more memory than there is here. Try a smaller one.",

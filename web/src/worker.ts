@@ -73,7 +73,7 @@ const work: Work = {
     current = { file, photo, fullSize, first, looks: new Map(), cuts: new Map() };
     const heads: Opened["heads"] = [];
     for (const [i, seen] of first.entries()) {
-      await timed("last looks", () => lookAgainAt(current as Current, i, "none"));
+      await timed("looks", () => lookAgainAt(current as Current, i, "none", watched));
       const cut = await timed("cut", () => cutAt(current as Current, i, "none"));
       heads.push({ box: cut?.box ?? seen.head.box, confidence: seen.head.confidence });
     }
@@ -187,7 +187,7 @@ async function composed(choice: Choice, source: Source): Promise<Layer | null> {
   const now = opened();
   const cuts: CutOut[] = [];
   for (const [i, isChosen] of choice.heads.entries()) {
-    if (!isChosen) continue;
+    if (!isChosen || !now.first[i]) continue; // the choice may still be of the photo before
     const cut =
       source.scale === 1
         ? await cutAt(now, i, choice.neck)
@@ -202,11 +202,16 @@ async function composed(choice: Choice, source: Source): Promise<Layer | null> {
   return layerOf(cuts, strokes, source.size, source.patchOf);
 }
 
-async function lookAgainAt(now: Current, i: number, neck: Neck): Promise<SeenHead> {
+async function lookAgainAt(
+  now: Current,
+  i: number,
+  neck: Neck,
+  networks: Networks = ready(),
+): Promise<SeenHead> {
   const key = `${i} ${neck === "none" ? "alone" : "with neck"}`;
   let seen = now.looks.get(key);
   if (!seen) {
-    seen = await lookAgain(now.photo, now.first[i], neck, ready());
+    seen = await lookAgain(now.photo, now.first[i], neck, networks);
     now.looks.set(key, seen);
   }
   return seen;

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -234,7 +234,7 @@ def make_app(
         lifespan=lifespan,
         exception_handlers={HTTPException: _problem, Exception: _unexpected},
     )
-    app.add_middleware(_Guard, hosts=hosts)
+    app.add_middleware(_Guard, hosts=hosts, timeout_s=service.limits.timeout_s)
     return app
 
 
@@ -376,9 +376,10 @@ def _with_headers(app: ASGIApp, headers: dict[str, str]) -> ASGIApp:
 class _Guard:
     """Around everything: refuses what other sites send, adds headers, writes the access log."""
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None):
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, timeout_s: float):
         self.app = app
         self.hosts = hosts
+        self.timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -387,19 +388,34 @@ class _Guard:
             return
         started = time.perf_counter()
         sent = {"status": 500, "bytes": 0}
+        request = Request(scope)
+        is_coming = not {"content-length", "transfer-encoding"}.isdisjoint(request.headers)
+
+        async def read() -> Message:
+            nonlocal is_coming
+            message = await receive()
+            is_coming = message.get("more_body", False)
+            return message
 
         async def watch(message: Message) -> None:
+            nonlocal is_coming
             if message["type"] == "http.response.start":
                 sent["status"] = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in API_HEADERS.items():
                     headers.setdefault(name, value)
+                is_coming = is_coming and headers.get("connection") != "close"
             elif message["type"] == "http.response.body":
                 sent["bytes"] += len(message.get("body", b""))
+                if is_coming and not message.get("more_body"):
+                    # A client that is still sending reads no answer if it is hung up on.
+                    await send({**message, "more_body": True})
+                    await self._read_rest(read)
+                    message = {"type": "http.response.body"}
             await send(message)
 
         try:
-            await (self._refusal(Request(scope)) or self.app)(scope, receive, watch)
+            await (self._refusal(request) or self.app)(scope, read, watch)
         finally:
             line = {
                 "method": scope["method"],
@@ -408,6 +424,13 @@ class _Guard:
                 "ms": round((time.perf_counter() - started) * 1000, 1),
             }
             log.info(json.dumps(line))
+
+    async def _read_rest(self, read: Receive) -> None:
+        """Throw away what still comes of a body."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.timeout_s):
+                while (await read()).get("more_body"):
+                    pass
 
     def _refusal(self, request: Request) -> Response | None:
         host = request.headers.get("host", "").rsplit(":", 1)[0]

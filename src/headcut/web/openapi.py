@@ -14,6 +14,7 @@ _BINARY = {"schema": {"type": "string", "contentEncoding": "binary"}}
 
 PROBLEMS = {
     400: "An option has a value that makes no sense.",
+    403: "Another site sends it, or it is not meant for this server's name.",
     404: "There is nothing at this address.",
     405: "The address knows other methods.",
     408: "The photo did not arrive in time.",
@@ -21,6 +22,7 @@ PROBLEMS = {
     415: "The body is of a type that is not read.",
     422: "The photo cannot be read, or holds no such head.",
     429: "As many photos as the server takes are waiting; Retry-After says when to come again.",
+    500: "Something is wrong with the server; its log says more.",
     503: "The cut took too long, or the server stops.",
 }
 """Each status that is not a success."""
