@@ -266,8 +266,8 @@ class HeadcutApp(toga.App):
         if shown not in self.stage.children:
             self.stage.clear()
             self.stage.add(shown)
-        self.photo.image = toga.Image(photo) if photo else None
-        self.result.image = toga.Image(result) if result else None
+        _show(self.photo, photo)
+        _show(self.result, result)
         if result is None:
             self._draw_heads((), frozenset())
 
@@ -287,6 +287,18 @@ class HeadcutApp(toga.App):
         for picture, switch in zip(thumbnails, self.switches, strict=True):
             view = toga.ImageView(toga.Image(picture), width=THUMBNAIL_PX, height=THUMBNAIL_PX)
             self.strip.add(toga.Box(children=[view, switch], direction="column"))
+
+
+def _show(view: toga.ImageView, file: bytes | None) -> None:
+    """Show a picture's file, and let go of the one before.
+
+    A toga.Image and its other half hold each other: unless they are parted, megabytes wait for
+    Python's collector of cycles, which does not see how large they are.
+    """
+    before: Any = view.image
+    view.image = toga.Image(file) if file else None
+    if before is not None:
+        before._impl = None
 
 
 def _hint(state: State) -> str:
