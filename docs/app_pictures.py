@@ -4,6 +4,7 @@ QT_QPA_PLATFORM=offscreen python docs/app_pictures.py
 """
 
 import asyncio
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -54,11 +55,10 @@ async def draw(app: HeadcutApp, broken: Path) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        broken = folder / "broken.jpg"
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        broken = Path("broken.jpg")
         broken.write_bytes((ROOT / "examples" / "astronaut.jpg").read_bytes()[:2000])
-        system.documents_folder = lambda app: folder / "Documents"
+        system.documents_folder = lambda app: Path("Documents")
         app = HeadcutApp()
 
         async def on_running(app: HeadcutApp, **more: Any) -> None:

@@ -46,7 +46,7 @@ async def shown(app: HeadcutApp) -> dict[str, Any]:
 
 
 async def story(app: HeadcutApp) -> None:
-    """Given on the command line, chosen, saved otherwise, broken, dropped."""
+    """Given on the command line, saved otherwise, chosen but broken, dropped, cancelled."""
     from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
     from PySide6.QtGui import QDragEnterEvent, QDropEvent
     from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit
@@ -74,6 +74,10 @@ async def story(app: HeadcutApp) -> None:
     seen["accepts"] = enter.isAccepted()
     QApplication.sendEvent(window, QDropEvent(QPoint(9, 9), both, files, *buttons))
     seen["dropped"] = await shown(app)
+
+    app.open_photos([PHOTO, PHOTO])
+    app.cancel_button._impl.native.click()
+    seen["cancelled"] = await shown(app)
 
 
 async def fifty(app: HeadcutApp) -> None:

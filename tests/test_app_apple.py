@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toga
 from conftest import ASTRONAUT
 from made_objc import Made, MadeFrameworks, Recorder, made_rubicon
 
@@ -182,9 +183,9 @@ def made_phone(recorder: Recorder) -> tuple[SimpleNamespace, list[Any]]:
 
 
 def test_picked_photos_are_copied_before_the_system_removes_them(
-    made: Apple, tmp_path: Path
+    made: Apple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file that the picker gives is gone when its handler returns."""
+    """The file that the picker gives is gone when its handler returns; what is missing is said."""
     apple, recorder, _ = made
     window, shown = made_phone(recorder)
     made_filter = apple.ObjCClass("PHPickerFilter")
@@ -214,6 +215,14 @@ def test_picked_photos_are_copied_before_the_system_removes_them(
         answers[f"NSItemProvider {selector}"] = lambda it, kind, handler: it.load(it, kind, handler)
         return item
 
+    said: list[str] = []
+
+    async def dialog(error: toga.ErrorDialog) -> None:
+        said.append(error)
+
+    window.dialog = dialog
+    monkeypatch.setattr(apple.toga, "ErrorDialog", lambda title, message: message)
+
     async def pick() -> list[Path]:
         picking = asyncio.ensure_future(apple.pick_photos(window))
         await asyncio.sleep(0)
@@ -233,6 +242,7 @@ def test_picked_photos_are_copied_before_the_system_removes_them(
     assert [photo.name for photo in photos] == ["IMG_1.jpeg", "IMG_1.jpeg"]
     assert photos[0] != photos[1]
     assert photos[0].read_bytes() == b"IMG_1.jpeg"
+    assert said == ["1 of 3 photos cannot be loaded; open them in Photos first"]
 
 
 CONTROLLER = ("UIViewController",)
@@ -248,6 +258,7 @@ def test_sharing_on_ios_shows_the_systems_sheet(made: Apple, popover: bool) -> N
 
     def init(sheet: Made, items: list[str], activities: None) -> Made:
         sheet.properties["popoverPresentationController"] = bubble
+        sheet.__dict__["kinds"] = (*sheet.kinds, *CONTROLLER)
         sheet.__dict__["items"] = items
         return sheet
 

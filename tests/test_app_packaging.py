@@ -47,11 +47,11 @@ def requirements(platform: str) -> list[str]:
 
 @pytest.mark.parametrize(("platform", "toga"), PLATFORMS.items())
 def test_every_platform_has_its_toolkit_and_what_runs_there(platform: str, toga: str) -> None:
-    """ONNX Runtime and pillow-heif have no wheels for phones: asked for, the build would fail."""
+    """Asked for what has no wheels for phones, or needs what has none, the build would fail."""
     names = requirements(platform)
     assert {"numpy", "pillow", toga} <= set(names)
-    phone = platform in ("iOS", "android")
-    assert ("onnxruntime" in names, "pillow-heif" in names) == (not phone, not phone)
+    no_wheels = {"onnxruntime", "pillow-heif", "typer"}
+    assert no_wheels & set(names) == (set() if platform in ("iOS", "android") else no_wheels)
     assert len([name for name in names if name.startswith("toga")]) == 1
 
 
@@ -112,6 +112,14 @@ def test_every_icon_is_there_in_its_size() -> None:
             assert icon.size == (side, side), name
     for platform, ending in (("windows", "ico"), ("macOS", "icns")):
         assert (ROOT / f"{APP[platform]['icon']}.{ending}").is_file()
+
+
+def test_package_for_debian_names_the_libraries_that_the_docs_do() -> None:
+    """One that is missing is a window that does not open, with a message of Qt's."""
+    docs = (ROOT / "docs" / "app.md").read_text()
+    named = re.search(r"apt install ([a-z0-9.+ -]+)", docs)
+    assert named
+    assert named[1].split() == APP["linux"]["system"]["debian"]["system_runtime_requires"]
 
 
 def test_briefcase_reads_the_configuration() -> None:

@@ -80,15 +80,13 @@ def test_photo_goes_through_the_window_as_through_the_command_line(
     assert not seen["broken"]["picture"]
     assert seen["accepts"]
     assert seen["dropped"]["headline"] == "Saved in Documents: astronaut-head-3.png"
+    assert seen["cancelled"]["state"] == "Empty"
     assert len(files(documents)) == 3
 
 
 def test_memory_stays_flat_over_fifty_photos_in_one_window(tmp_path: Path) -> None:
-    """35 photos of 1200x900 that were kept would cost 113 MB, and their pictures as much again.
-
-    The limit leaves room for what the allocator keeps: over 160 photos it went up and down by 20.
-    """
+    """35 pictures on the screen that were kept until Python looks for cycles cost 50 MB."""
     seen = drive("fifty", tmp_path, ASTRONAUT, QT_QPA_PLATFORM="offscreen")
     assert len(files(tmp_path / "Documents")) == 50
     grown = seen["megabytes after 50"] - seen["megabytes after 15"]
-    assert grown < 70, seen
+    assert grown < 20, seen

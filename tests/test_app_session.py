@@ -353,11 +353,11 @@ def test_memory_stays_flat_over_fifty_photos(desk: Desk, tmp_path: Path) -> None
     assert last - first < 5e6
 
 
-def test_states_need_no_window_toolkit() -> None:
+def test_states_need_no_window_toolkit_and_nothing_that_phones_lack() -> None:
     """The part that decides is tested without a screen, and stays when the toolkit changes."""
     script = "import sys, headcut.app.session; print(*sys.modules)"
     modules = {name.split(".")[0] for name in run_python(script).split()}
-    assert not modules & {"toga", "PySide6", "rubicon"}
+    assert not modules & {"toga", "PySide6", "rubicon", "onnxruntime", "pillow_heif", "typer"}
 
 
 def test_bundled_segmenter_says_that_it_knows_necks() -> None:

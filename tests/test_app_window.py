@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import toga
 from conftest import Headcut, RedFinder, RedSegmenter, files, picture
 
 from headcut.app import system
@@ -48,6 +49,10 @@ async def settle(app: HeadcutApp) -> object:
     return app.session.state
 
 
+def shown(widget: toga.Widget) -> bool:
+    return bool(widget.visibility == "visible")
+
+
 def made_photo(name: str, *centres_x: int) -> Path:
     picture(*centres_x).save(name)
     return Path(name)
@@ -70,9 +75,9 @@ def test_empty_window_offers_only_to_choose(run: Callable[..., None]) -> None:
     async def drive(app: HeadcutApp) -> None:
         assert isinstance(app.session.state, Empty)
         assert app.hint.text == "Choose a photo, or drop one here"
-        assert app.choose_button.enabled
-        for button in (app.cancel_button, app.save_button, app.show_button):
-            assert not button.enabled
+        assert shown(app.choose_button)
+        for widget in (app.cancel_button, app.save_button, app.show_button, app.result_label):
+            assert not shown(widget)
 
     run(drive)
 
@@ -88,7 +93,8 @@ def test_choosing_photos_cuts_them(run: Callable[..., None]) -> None:
         await app.choose_photos(app.choose_button)
         assert isinstance(app.session.state, Working)
         assert app.headline.text == "Cutting a.png, 1 more waiting"
-        assert app.cancel_button.enabled
+        assert shown(app.cancel_button)
+        assert not shown(app.save_button)
         assert app.progress.is_running
         assert isinstance(await settle(app), Done)
         assert not app.progress.is_running
@@ -153,7 +159,7 @@ def test_cancel_empties_the_window(run: Callable[..., None]) -> None:
         app.open_photos([made_photo("a.png", 150)])
         app.cancel_button._impl.simulate_press()
         assert isinstance(await settle(app), Empty | Done)  # Done: it was written already
-        assert not app.cancel_button.enabled
+        assert not shown(app.cancel_button)
 
     run(drive)
 

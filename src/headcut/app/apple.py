@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import toga
 from rubicon.objc import (
     Block,
     NSMakeRect,
@@ -70,12 +71,12 @@ MESSAGES: dict[str, tuple[str, ...]] = {
     "UIActivityViewController": (
         "+alloc",
         "-initWithActivityItems:applicationActivities:",
-        ".popoverPresentationController",
     ),
     "UIPopoverPresentationController": (".sourceView",),
     "UIViewController": (
         "-dismissViewControllerAnimated:completion:",
         "-presentViewController:animated:completion:",
+        ".popoverPresentationController",
         ".view",
     ),
     "UIWindow": (".rootViewController",),
@@ -263,7 +264,11 @@ async def pick_photos(window: Any) -> list[Path]:
     providers = await delegate.chosen
     folder = Path(tempfile.mkdtemp(prefix="headcut-"))
     copies = [await _copy(provider, folder / str(n)) for n, provider in enumerate(providers)]
-    return [copy for copy in copies if copy is not None]
+    photos = [copy for copy in copies if copy is not None]
+    if len(photos) < len(copies):
+        missing = f"{len(copies) - len(photos)} of {len(copies)} photos cannot be loaded"
+        await window.dialog(toga.ErrorDialog("headcut", f"{missing}; open them in Photos first"))
+    return photos
 
 
 async def _copy(provider: Any, folder: Path) -> Path | None:
@@ -274,12 +279,13 @@ async def _copy(provider: Any, folder: Path) -> Path | None:
     def loaded(url: objc_id, error: objc_id) -> None:
         # On another thread; the file is gone when this returns.
         path = None
-        if url:
-            source = Path(str(ObjCInstance(url).path))
-            path = folder / source.name
-            folder.mkdir()
-            shutil.copyfile(source, path)
-        loop.call_soon_threadsafe(copied.set_result, path)
+        try:
+            if url:
+                source = Path(str(ObjCInstance(url).path))
+                folder.mkdir()
+                path = shutil.copyfile(source, folder / source.name)
+        finally:  # whatever happens: somebody waits for it
+            loop.call_soon_threadsafe(copied.set_result, path)
 
     handler = Block(loaded, None, objc_id, objc_id)
     provider.loadFileRepresentationForTypeIdentifier("public.image", completionHandler=handler)

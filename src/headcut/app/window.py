@@ -34,6 +34,9 @@ RESULT_SIZE: dict[str, Any] = {"height": 180} if system.PHONE else {"width": PAN
 
 GAP_PX = 8
 
+STAGE, HINT = "#202226", "#d5d8de"
+"""Behind the photo, as in a dark room, and what is written there."""
+
 HINT_COLUMNS = 64
 """Letters in a line of the hint, which does not wrap by itself."""
 
@@ -100,14 +103,16 @@ class HeadcutApp(toga.App):
 
     def _content(self) -> toga.Box:
         self.photo = toga.ImageView(flex=1)
-        self.hint = toga.Label("", text_align="center")
+        self.hint = toga.Label("", text_align="center", color=HINT, font_size=12)
         self.empty = toga.Box(
             children=[toga.Box(flex=1), self.hint, toga.Box(flex=1)],
             direction="column",
             align_items="center",
             flex=1,
         )
-        self.stage = toga.Box(flex=1, direction="column", align_items="center")
+        self.stage = toga.Box(
+            flex=1, direction="column", align_items="center", background_color=STAGE
+        )
         self.progress = toga.ProgressBar(max=None, flex=1)  # type: ignore[arg-type]
         self.headline = toga.Label("", font_weight="bold", flex=1)
         self.report = toga.MultilineTextInput(readonly=True, height=76)
@@ -117,7 +122,12 @@ class HeadcutApp(toga.App):
             flex=1,
             gap=GAP_PX,
         )
-        state = toga.Box(children=[self.headline, self.progress], gap=GAP_PX)
+        self.cancel_button = toga.Button("Cancel", on_press=self.cancel)
+        state = toga.Box(
+            children=[self.headline, self.progress, self.cancel_button],
+            align_items="center",
+            gap=GAP_PX,
+        )
         return toga.Box(
             children=[self._buttons(), body, state, self.report],
             direction="column",
@@ -127,11 +137,10 @@ class HeadcutApp(toga.App):
 
     def _buttons(self) -> toga.Box:
         self.choose_button = toga.Button("Choose photo", on_press=self.choose_photos)
-        self.cancel_button = toga.Button("Cancel", on_press=self.cancel)
         self.save_button = toga.Button("Save", on_press=self.save)
         self.share_button = toga.Button("Share", on_press=self.share)
         self.show_button = toga.Button("Show in folder", on_press=self.show_in_folder)
-        buttons = [self.choose_button, self.cancel_button, self.save_button]
+        buttons = [self.choose_button, self.save_button]
         if self._share:
             buttons.append(self.share_button)
         if not system.PHONE:
@@ -139,6 +148,7 @@ class HeadcutApp(toga.App):
         return toga.Box(children=buttons, gap=GAP_PX)
 
     def _panel(self) -> toga.Widget:
+        self.heads_label, self.result_label = toga.Label("Heads"), toga.Label("Save writes")
         self.result = toga.ImageView(**RESULT_SIZE)
         self.strip = toga.Box(gap=GAP_PX)
         self.heads = toga.ScrollContainer(content=self.strip, vertical=False, height=124)
@@ -153,10 +163,10 @@ class HeadcutApp(toga.App):
             for name, selection in self.selections.items()
         ]
         parts = [
-            toga.Label("Heads"),
-            self.heads,
             *rows,
-            toga.Label("Save writes"),
+            self.heads_label,
+            self.heads,
+            self.result_label,
             self.result,
         ]
         if system.PHONE:
@@ -218,12 +228,14 @@ class HeadcutApp(toga.App):
         """Show the session's state."""
         state = self.session.state
         working, done = isinstance(state, Working), isinstance(state, Done)
-        self.cancel_button.enabled = working
-        for button in (self.save_button, self.share_button, self.show_button):
-            button.enabled = done
+        # Hidden, not disabled: toga-qt draws a disabled button as it draws any other.
+        for widget in (self.progress, self.cancel_button):
+            widget.visibility = "visible" if working else "hidden"
+        results = (self.heads_label, self.result_label)
+        for widget in (self.save_button, self.share_button, self.show_button, *results):
+            widget.visibility = "visible" if done else "hidden"
         for name, selection in self.selections.items():
             selection.enabled = name != "neck" or not isinstance(state, Done) or state.knows_neck
-        self.progress.visibility = "visible" if working else "hidden"
         (self.progress.start if working else self.progress.stop)()
         lines = list(self.session.report)
         self.hint.text = _hint(state)
@@ -254,8 +266,8 @@ class HeadcutApp(toga.App):
         if shown not in self.stage.children:
             self.stage.clear()
             self.stage.add(shown)
-        self.photo.image = toga.Image(photo) if photo else None
-        self.result.image = toga.Image(result) if result else None
+        _show(self.photo, photo)
+        _show(self.result, result)
         if result is None:
             self._draw_heads((), frozenset())
 
@@ -275,6 +287,18 @@ class HeadcutApp(toga.App):
         for picture, switch in zip(thumbnails, self.switches, strict=True):
             view = toga.ImageView(toga.Image(picture), width=THUMBNAIL_PX, height=THUMBNAIL_PX)
             self.strip.add(toga.Box(children=[view, switch], direction="column"))
+
+
+def _show(view: toga.ImageView, file: bytes | None) -> None:
+    """Show a picture's file, and let go of the one before.
+
+    A toga.Image and its other half hold each other: unless they are parted, megabytes wait for
+    Python's collector of cycles, which does not see how large they are.
+    """
+    before: Any = view.image
+    view.image = toga.Image(file) if file else None
+    if before is not None:
+        before._impl = None
 
 
 def _hint(state: State) -> str:
