@@ -65,6 +65,14 @@ def test_fit_of_nothing_says_what_it_needs() -> None:
             fit(sets)
 
 
+def test_lecture_halls_weigh_little() -> None:
+    """Where the closer look fails, in crowds, must not decide how much it counts elsewhere."""
+    telling = observed(*[(0.5, s, 0.5, s > 0.5) for s in (0.1, 0.9)] * 20, (0.5, 0.9, 0.5, False))
+    misleading = observed(*[(0.5, s, 0.5, s < 0.5) for s in (0.1, 0.9)] * 20)
+    assert fit({"celebamask": telling, "scut_heads": misleading}).confirmed > 0.5
+    assert abs(fit({"celebamask": telling, "lfw_parts": misleading}).confirmed) < 0.1
+
+
 def test_chances_are_those_of_the_calibration() -> None:
     calibration = Calibration(0.5, 1.2, 0.8, 0.3)
     [chance] = chances(calibration, observed((0.3, 0.8, 0.1, True)))

@@ -266,4 +266,4 @@ def test_connected_follows_a_winding_way_and_no_diagonal() -> None:
 def test_frame_is_a_square_around_what_is_head() -> None:
     mask = np.zeros((100, 100), np.float32)
     mask[20:60, 30:50] = 1  # in photo pixels: x 160 to 200, y 240 to 320
-    assert framed_box(mask, (100, 200, 300, 400)) == pytest.approx((128, 228, 232, 332))
+    assert framed_box(mask, (100, 200, 300, 400)) == pytest.approx((132, 232, 228, 328))

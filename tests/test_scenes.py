@@ -96,7 +96,7 @@ def test_unknown_and_outside_pixels_weigh_nothing(monkeypatch: pytest.MonkeyPatc
     sample = red_head_sample(HEAD_AT, unknown=(70, 110, 110, 160))
     monkeypatch.setattr(scenes, "_other_background", lambda image, *_: image)
     monkeypatch.setattr(scenes, "_beside_another", lambda image, channels, *_: (image, channels))
-    for picture in near_pictures(monkeypatch, sample, 40):
+    for picture in near_pictures(monkeypatch, sample, 80):
         unknown = picture.image[..., 2] > 250
         outside = (picture.image == 127).all(-1)
         assert not picture.weight[0][unknown].any()
@@ -104,7 +104,7 @@ def test_unknown_and_outside_pixels_weigh_nothing(monkeypatch: pytest.MonkeyPatc
         assert set(np.unique(picture.weight)) <= {0.0, 1.0}
         seen_unknown += unknown.any()
         seen_outside += outside.any()
-    assert seen_unknown > 30
+    assert seen_unknown > 60
     assert seen_outside > 3
 
 

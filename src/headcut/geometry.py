@@ -31,7 +31,7 @@ HEADS_PER_CROP = 2.0
 """Side of a head's crop in head heights: room for hair that falls below the chin."""
 
 
-HEADS_PER_FRAME = 1.3
+HEADS_PER_FRAME = 1.2
 """Side of the last look's square by the head's longer side, long hair included."""
 
 

@@ -15,19 +15,19 @@ Random = np.random.Generator
 def photometric(picture: U8Array, rng: Random) -> U8Array:
     """Return the picture (S, S, 3) uint8 with changed colours and quality, geometry untouched."""
     image = _toned(Image.fromarray(picture), rng)
-    if rng.random() < 0.12:
+    if rng.random() < 0.08:
         image = image.convert("L").convert("RGB")
     elif rng.random() < 0.5:
-        image = ImageEnhance.Color(image).enhance(rng.uniform(0.4, 1.6))
+        image = ImageEnhance.Color(image).enhance(rng.uniform(0.5, 1.5))
     quality = rng.random()
-    if quality < 0.15:
+    if quality < 0.1:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.6)))
-    elif quality < 0.35:  # a small picture enlarged
+    elif quality < 0.22:  # a small picture enlarged
         small = int(image.width * rng.uniform(0.3, 0.8))
         image = image.resize((small, small), Image.Resampling.BILINEAR).resize(image.size)
-    if rng.random() < 0.2:
+    if rng.random() < 0.12:
         image = _noisy(image, rng)
-    if rng.random() < 0.2:
+    if rng.random() < 0.15:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=int(rng.integers(20, 85)))
         image = Image.open(file)
@@ -37,11 +37,11 @@ def photometric(picture: U8Array, rng: Random) -> U8Array:
 def _toned(image: Image.Image, rng: Random) -> Image.Image:
     """Change brightness, contrast, gamma and white balance by one table a channel."""
     level = np.arange(256, dtype=np.float32) / 255
-    if rng.random() < 0.08:  # low light
+    if rng.random() < 0.06:  # low light
         level = level ** rng.uniform(1.5, 2.6) * rng.uniform(0.4, 0.9)
     else:
-        level = level ** np.exp(rng.normal(0, 0.25))
-    level = (level - 0.5) * rng.uniform(0.65, 1.35) + 0.5 + rng.normal(0, 0.08)
+        level = level ** np.exp(rng.normal(0, 0.2))
+    level = (level - 0.5) * rng.uniform(0.75, 1.25) + 0.5 + rng.normal(0, 0.06)
     gains = np.exp(rng.normal(0, 0.06, 3))
     tables = np.clip(level * gains[:, None] * 255, 0, 255).astype(np.uint8)
     return image.point(tables.ravel().tolist())

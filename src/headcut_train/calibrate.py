@@ -19,8 +19,19 @@ from headcut_train.evaluate import counts_as_false
 from headcut_train.metrics import match_heads
 from headcut_train.sources import Sample
 
-FITTED_ON = ("scut_heads", "scenes", "celebamask", "lfw_parts", "clothing_coparsing")
-"""Held-out sets that the calibration is fitted on, each with the same weight."""
+FITTED_ON = {
+    "scut_heads": 0.05,
+    "scenes": 1.0,
+    "celebamask": 1.0,
+    "lfw_parts": 1.0,
+    "clothing_coparsing": 1.0,
+}
+"""Held-out sets that the calibration is fitted on, and their weights.
+
+In a lecture hall heads hide each other, and the closer look says little of them. With a weight of 1
+for these it counted for little anywhere: where 2.5 % of the scenes had a false head, 98.7 % of the
+portraits and 95.8 % of LFW's heads were found; with 0.05, all of them.
+"""
 
 PHOTOS_A_SET = 150
 
@@ -87,19 +98,21 @@ def observe(finder: HeadFinder, segmenter: Segmenter, samples: Sequence[Sample])
 
 
 def fit(sets: Mapping[str, Observations]) -> Calibration:
-    """Return the logistic regression of what is right, every set with the same weight.
+    """Return the logistic regression of what is right, sets weighing as in `FITTED_ON`, or 1.
 
     Raises:
         OptionError: nothing was proposed, or all of it is right, or none.
     """
-    used = [observed for observed in sets.values() if observed.right]
-    right = np.concatenate([observed.right for observed in used]) if used else np.zeros(0)
+    used = {name: observed for name, observed in sets.items() if observed.right}
+    right = np.concatenate([o.right for o in used.values()]) if used else np.zeros(0)
     if right.all() or not right.any():
         raise OptionError(
             "calibration needs right and wrong heads; give more photos or another finder"
         )
-    evidence = np.concatenate([observed.evidence for observed in used])
-    weight = np.concatenate([np.full(len(o.right), 1 / len(o.right)) for o in used])
+    evidence = np.concatenate([observed.evidence for observed in used.values()])
+    weight = np.concatenate(
+        [np.full(len(o.right), FITTED_ON.get(name, 1.0) / len(o.right)) for name, o in used.items()]
+    )
     terms = np.zeros(evidence.shape[1])
     for _ in range(50):  # Newton's method; the ridge keeps it defined
         chance = 1 / (1 + np.exp(-evidence @ terms))

@@ -47,13 +47,15 @@ class Residual(nn.Module):
 
 
 class Merge(nn.Module):
-    """One step up: the coarse map, doubled, added to the fine one, and a 3x3 convolution."""
+    """One step up: the coarse map, doubled, added to the fine one, and 3x3 convolutions."""
 
-    def __init__(self, c_coarse: int, c_fine: int, c_out: int):
+    def __init__(self, c_coarse: int, c_fine: int, c_out: int, residuals: int):
         super().__init__()
         self.coarse = ConvNorm(c_coarse, c_out, kernel=1, relu=False)
         self.fine = ConvNorm(c_fine, c_out, kernel=1, relu=False)
-        self.mix = ConvNorm(c_out, c_out)
+        self.mix = nn.Sequential(
+            ConvNorm(c_out, c_out), *(Residual(c_out) for _ in range(residuals))
+        )
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         up = F.interpolate(self.coarse(coarse), scale_factor=2.0, mode="bilinear")
@@ -65,18 +67,29 @@ class Trunk(nn.Module):
 
     channels = (16, 32, 64, 128, 192)
     """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's size."""
+    residuals_down = (3, 3, 2, 2)
+    """Residual blocks at 1/4, 1/8, 1/16 and 1/32."""
+    residuals_up = (0, 1, 1, 0)
+    """Residual blocks on the way back, at 1/16, 1/8, 1/4 and 1/2."""
 
     def __init__(self, stride: int):
         super().__init__()
         self.stem = ConvNorm(3, self.channels[0], stride=2)
         self.down = nn.ModuleList(
-            nn.Sequential(ConvNorm(c_in, c_out, stride=2), Residual(c_out), Residual(c_out))
-            for c_in, c_out in pairwise(self.channels)
+            nn.Sequential(
+                ConvNorm(c_in, c_out, stride=2), *(Residual(c_out) for _ in range(residuals))
+            )
+            for (c_in, c_out), residuals in zip(
+                pairwise(self.channels), self.residuals_down, strict=True
+            )
         )
         steps_up = 5 - stride.bit_length() + 1
         widths = self.channels[::-1]
         self.up = nn.ModuleList(
-            Merge(coarse, fine, fine) for coarse, fine in pairwise(widths[: steps_up + 1])
+            Merge(coarse, fine, fine, residuals)
+            for (coarse, fine), residuals in zip(
+                pairwise(widths[: steps_up + 1]), self.residuals_up[:steps_up], strict=True
+            )
         )
         self.out_channels = widths[steps_up]
 

@@ -79,12 +79,12 @@ def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
 # ---------------------------------------------------------------- near: one head fills the crop
 
 NEAR_MIX = {
-    "celebamask": 0.48,
-    "lfw_parts": 0.16,
-    "clothing_coparsing": 0.14,
-    "figaro_hair": 0.06,
+    "celebamask": 0.46,
+    "lfw_parts": 0.18,
+    "clothing_coparsing": 0.11,
+    "figaro_hair": 0.05,
     "scut_heads": 0.1,
-    "person_crops": 0.06,
+    "person_crops": 0.1,
 }
 """Share of each source in near pictures."""
 
@@ -92,17 +92,17 @@ NEAR_MIX = {
 NECK_WEIGHT = 2.0
 """How much a neck's pixel counts: few they are, and a sliver of neck shows."""
 
-EMPTY_SHARE = 0.15
+EMPTY_SHARE = 0.25
 """Share of near pictures with no head in the middle: what the finder takes for one by mistake."""
 
-MISTAKEN_SHARE = 0.75
+MISTAKEN_SHARE = 0.85
 """Of the empty pictures of a photo with `Sample.mistaken`: how many show one of those."""
 
 EMPTY_MIX = {
-    "scenes": 0.4,
-    "scut_heads": 0.25,
-    "clothing_coparsing": 0.25,
-    "person_crops": 0.1,
+    "scenes": 0.55,
+    "scut_heads": 0.15,
+    "clothing_coparsing": 0.15,
+    "person_crops": 0.15,
 }
 """Share of each source in empty near pictures: hands, shoes and wheels, not only landscapes."""
 
@@ -117,7 +117,7 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
     target = int(rng.integers(len(sample.boxes))) if len(sample.boxes) else None
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
     look = _near_look(sample, target, rng)
-    angle = float(np.clip(rng.normal(0, 14), -30, 30)) if rng.random() < 0.6 else 0.0
+    angle = float(np.clip(rng.normal(0, 11), -30, 30)) if rng.random() < 0.45 else 0.0
     image, channels = _rendered(sample.photo, labels, look, size, angle)
     if (sample.plane[::8, ::8] & PERSON).any():
         if rng.random() < 0.25:
@@ -162,12 +162,23 @@ def _empty_picture(sources: Sources, rng: Random, size: int) -> Picture | None:
     else:
         return None
     image = crop_for_model(sample.photo, look, size)
+    image = _upturned(image, rng) if _is_scene(sample) else image
     return Picture(
         image=photometric(image[:, ::-1] if rng.random() < 0.5 else image, rng),
         target=np.zeros((2, size, size), np.float32),
         weight=np.ones((2, size, size), np.float32),
         box_weight=np.zeros((1, 1), np.float32),
     )
+
+
+def _is_scene(sample: Sample) -> bool:
+    """Whether nobody is in the photo."""
+    return sample.masked and not (sample.plane[::8, ::8] & (HEAD | PERSON)).any()
+
+
+def _upturned(image: U8Array, rng: Random) -> U8Array:
+    """Turn a picture by some quarters: things that are no heads come in all positions."""
+    return np.rot90(image, int(rng.integers(4)))
 
 
 def _empty_look(sample: Sample, rng: Random) -> Box | None:
@@ -228,22 +239,22 @@ def _box_labels(sample: Sample, target: int | None) -> U8Array:
 
 def _near_look(sample: Sample, target: int | None, rng: Random) -> Box:
     """Frame the head as the runtime does, from its box or from its mask, but less exactly."""
-    if target is not None and not (sample.masked and rng.random() < 0.5):
+    if target is not None and not (sample.masked and rng.random() < 0.65):
         return _loosely(crop_box_for(tuple(sample.boxes[target])), rng)
     rows = np.flatnonzero((sample.plane & HEAD).any(1))
     columns = np.flatnonzero((sample.plane & HEAD).any(0))
     exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
     longest = max(exact[2] - exact[0], exact[3] - exact[1])
-    return _shifted(exact, float(longest * rng.uniform(1.0, 1.6)), rng)
+    return _shifted(exact, float(longest * rng.uniform(1.05, 1.5)), rng)
 
 
 def _loosely(crop: Box, rng: Random) -> Box:
     """Return a crop of other side and place: found boxes are not exact."""
-    return _shifted(crop, (crop[2] - crop[0]) * float(np.exp(rng.uniform(-0.4, 0.25))), rng)
+    return _shifted(crop, (crop[2] - crop[0]) * float(np.exp(rng.uniform(-0.35, 0.2))), rng)
 
 
 def _shifted(box: Box, side: float, rng: Random) -> Box:
-    shift_x, shift_y = rng.uniform(-0.1, 0.1, 2) * side
+    shift_x, shift_y = rng.uniform(-0.07, 0.07, 2) * side
     return centred_square((box[0] + box[2]) / 2 + shift_x, (box[1] + box[3]) / 2 + shift_y, side)
 
 
@@ -320,13 +331,13 @@ def _beside_another(
 # ---------------------------------------------------------------- far: where are the heads?
 
 FAR_MIX = {
-    "scut_heads": 0.24,
-    "person_crops": 0.24,
+    "scut_heads": 0.2,
+    "person_crops": 0.32,
     "clothing_coparsing": 0.06,
     "celebamask": 0.09,
     "lfw_parts": 0.08,
     "scenes": 0.16,
-    "composed": 0.13,
+    "composed": 0.09,
 }
 """Share of each source in far pictures; "composed" sets people into a scene."""
 
@@ -348,6 +359,7 @@ def far_picture(sources: Sources, rng: Random, size: int) -> Picture:
         bit = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
         rendered = crop_for_model(np.repeat(bit[..., None], 3, axis=2), look, size // FINDER_STRIDE)
         searched = rendered[..., 0] > 100  # grey outside the photo counts: there is no head
+        image = _upturned(image, rng) if kind == "scenes" else image
         scale = size / (look[2] - look[0])
         origin = np.array([look[0], look[1]] * 2, np.float32)
         boxes, ignored = (sample.boxes - origin) * scale, (sample.ignored - origin) * scale

@@ -27,7 +27,7 @@ const OUTSIDE_GREY = 127;
 const REDUCING_GAP = 2;
 const WIDER_CROP = 1.6;
 const HEADS_PER_CROP = 2;
-const HEADS_PER_FRAME = 1.3;
+const HEADS_PER_FRAME = 1.2;
 
 /** Round as Python does: halves to the even neighbour. */
 export function roundHalfEven(x: number): number {
