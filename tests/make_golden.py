@@ -118,7 +118,7 @@ def _boxes() -> Iterator[dict[str, Any]]:
             "head": head,
             "crop": box,
             "wider": wider_box(mask, box, (90, 120)),
-            "framed": framed_box(mask, box),
+            "framed": framed_box(mask, box, (90, 120)),
             "mask": packed(mask),
         }
 

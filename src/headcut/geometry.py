@@ -79,19 +79,29 @@ def wider_box(mask: FloatArray, box: Box, photo_shape: tuple[int, int]) -> Box |
     return (left - to_left, top - to_top, right + growth - to_left, bottom + growth - to_top)
 
 
-def framed_box(mask: FloatArray, box: Box) -> Box:
-    """Return the square that frames what a mask calls head, with some room around it.
+def framed_box(mask: FloatArray, box: Box, photo_shape: tuple[int, int]) -> Box:
+    """Return the square that frames what a mask calls head in the photo, with some room around it.
+
+    Beyond the photo a mask means nothing: no label was ever there.
 
     Args:
         mask: (S, S) float32 in [0, 1]; at least one pixel is above a half.
         box: the mask's square, in photo pixels.
+        photo_shape: (height, width) of the photo.
     """
     rows, columns = np.flatnonzero((mask > 0.5).any(1)), np.flatnonzero((mask > 0.5).any(0))
     pixel = (box[2] - box[0]) / len(mask)
-    width, height = columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]
-    x = box[0] + (columns[0] + width / 2) * pixel
-    y = box[1] + (rows[0] + height / 2) * pixel
-    return centred_square(x, y, HEADS_PER_FRAME * float(max(width, height)) * pixel)
+    left, top, right, bottom = inside_photo(
+        (
+            box[0] + columns[0] * pixel,
+            box[1] + rows[0] * pixel,
+            box[0] + (columns[-1] + 1) * pixel,
+            box[1] + (rows[-1] + 1) * pixel,
+        ),
+        photo_shape,
+    )
+    longest = max(right - left, bottom - top, pixel)
+    return centred_square((left + right) / 2, (top + bottom) / 2, HEADS_PER_FRAME * longest)
 
 
 def _runs_out(border: FloatArray) -> bool:

@@ -77,8 +77,8 @@ function runsOut(mask: Plane, start: number, step: number): boolean {
   return inside / mask.width > 0.03;
 }
 
-/** Return the square that frames what a mask calls head, with room around it; null if nothing. */
-export function framedBox(mask: Plane, box: Box): Box | null {
+/** Return the square that frames what a mask calls head in the photo, with room; null if nothing. */
+export function framedBox(mask: Plane, box: Box, photo: Size): Box | null {
   let [left, top, right, bottom] = [mask.width, mask.height, 0, 0];
   for (let y = 0; y < mask.height; y++) {
     for (let x = 0; x < mask.width; x++) {
@@ -91,9 +91,13 @@ export function framedBox(mask: Plane, box: Box): Box | null {
   }
   if (right === 0) return null;
   const pixel = (box[2] - box[0]) / mask.width;
-  const x = box[0] + (left + (right - left) / 2) * pixel;
-  const y = box[1] + (top + (bottom - top) / 2) * pixel;
-  return centredSquare(x, y, HEADS_PER_FRAME * Math.max(right - left, bottom - top) * pixel);
+  const [x, y] = [box[0], box[1]];
+  [left, top, right, bottom] = insidePhoto(
+    [x + left * pixel, y + top * pixel, x + right * pixel, y + bottom * pixel],
+    photo,
+  );
+  const longest = Math.max(right - left, bottom - top, pixel);
+  return centredSquare((left + right) / 2, (top + bottom) / 2, HEADS_PER_FRAME * longest);
 }
 
 /** Return the part of a box that lies inside a photo. */

@@ -74,7 +74,7 @@ describe("geometry", () => {
       const box = cropBoxFor(head);
       expect(difference(box, crop)).toBeLessThan(1e-9);
       expect(difference(widerBox(plane(mask), box, photo) ?? [], wider ?? [])).toBeLessThan(1e-9);
-      expect(difference(framedBox(plane(mask), box) ?? [], framed)).toBeLessThan(1e-9);
+      expect(difference(framedBox(plane(mask), box, photo) ?? [], framed)).toBeLessThan(1e-9);
     }
   });
 
