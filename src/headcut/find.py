@@ -13,6 +13,7 @@ from headcut.geometry import (
     Box,
     FloatArray,
     U8Array,
+    centred_square,
     crop_for_model,
     scaled_box,
     shrunk_to,
@@ -34,6 +35,11 @@ PROPOSED = 0.15
 
 VISIBLE = (0.03, 0.95)
 """Heights of heads, as shares of a look, that the look has an opinion on."""
+
+WIDE_SIDES, WIDE_VISIBLE = 1.5, 0.35
+"""Side of the widest look, in longest sides of the photo, and the least height, as a share of that
+look, of heads that it is asked about: those that fill their photo, which need room around them. In
+FASSEG's tight portraits the finder's confidence in four that were missed rose from 0.29 to 0.56."""
 
 TILE_SHARE = 0.5
 """Side of a tile as a share of the photo's longest side."""
@@ -146,7 +152,7 @@ class HeadFinder:
         for box in looks_at(shape):
             centre, sizes = self.model.run(crop_for_model(seen, box, self.model.size))
             heads = heads_in_maps(centre[0], sizes, box, FAINT)
-            looks.append((box, [h for h in heads if not _cut_by_look(h.box_px, box, shape)]))
+            looks.append((box, [h for h in heads if _is_for(box, h.box_px, shape)]))
         sure = [h for _, heads in looks for h in heads if h.confidence >= self.proposes]
         agreed = [_agreed(head, looks, shape) for head in _distinct(sure)]
         found = [head for head in agreed if head.confidence >= self.proposes]
@@ -156,14 +162,15 @@ class HeadFinder:
 
 
 def looks_at(photo_shape: tuple[int, int]) -> list[Box]:
-    """Return the squares to look at: the whole photo and, if it is large enough, tiles of it."""
+    """Return the squares to look at: the whole photo, more than it, and tiles of a large one."""
     height, width = photo_shape
     longest = max(height, width)
-    whole = whole_photo_box(photo_shape)
+    wide = centred_square(width / 2, height / 2, WIDE_SIDES * longest)
+    looks = [whole_photo_box(photo_shape), wide]
     if longest <= WORTH_TILES_PX:
-        return [whole]
+        return looks
     side = TILE_SHARE * longest
-    return [whole] + [
+    return looks + [
         (left, top, left + side, top + side)
         for top in _tile_starts(height, side)
         for left in _tile_starts(width, side)
@@ -206,6 +213,13 @@ def heads_in_maps(centre: FloatArray, box: FloatArray, look: Box, threshold: flo
     return heads
 
 
+def _is_for(look: Box, box: Box, photo_shape: tuple[int, int]) -> bool:
+    """Whether a look is there for a head: it shows it whole, and the widest only large ones."""
+    side = look[2] - look[0]
+    large = box[3] - box[1] > WIDE_VISIBLE * side
+    return (large or side <= 1.01 * max(photo_shape)) and not _cut_by_look(box, look, photo_shape)
+
+
 def _cut_by_look(box: Box, look: Box, photo_shape: tuple[int, int]) -> bool:
     """Whether the box leaves the look where the photo goes on: another look sees it whole."""
     height, width = photo_shape
@@ -238,7 +252,7 @@ def _agreed(head: Head, looks: list[Look], photo_shape: tuple[int, int]) -> Head
 def _shows(look: Box, box: Box, photo_shape: tuple[int, int]) -> bool:
     """Whether a look shows a head whole and neither too small nor too large to be found."""
     share = (box[3] - box[1]) / (look[3] - look[1])
-    return VISIBLE[0] < share < VISIBLE[1] and not _cut_by_look(box, look, photo_shape)
+    return VISIBLE[0] < share < VISIBLE[1] and _is_for(look, box, photo_shape)
 
 
 def _is_same(a: Box, b: Box) -> bool:

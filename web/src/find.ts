@@ -2,6 +2,7 @@
 
 import {
   type Box,
+  centredSquare,
   cropForModel,
   scaledBox,
   type Size,
@@ -14,6 +15,8 @@ const PART_OF_ONE_HEAD = 0.8;
 const FAINT = 0.05;
 const PROPOSED = 0.15;
 const VISIBLE = [0.03, 0.95];
+const WIDE_SIDES = 1.5;
+const WIDE_VISIBLE = 0.35;
 const TILE_SHARE = 0.5;
 const SEEN_PX = 1024;
 const WORTH_TILES_PX = 320;
@@ -76,7 +79,7 @@ export async function findHeads(
   const looks: Look[] = [];
   for (const box of looksAt(seen)) {
     const maps = await run(cropForModel(seen, box, size));
-    const heads = headsInMaps(maps, box, FAINT).filter((h) => !cutByLook(h.box, box, seen));
+    const heads = headsInMaps(maps, box, FAINT).filter((h) => isFor(box, h.box, seen));
     looks.push({ box, heads });
   }
   const sure = looks.flatMap((look) => look.heads).filter((h) => h.confidence >= PROPOSED);
@@ -88,10 +91,11 @@ export async function findHeads(
   return found.map((head) => ({ ...head, box: scaledBox(head.box, scale) }));
 }
 
-/** Return the squares to look at: the whole photo and, if it is large enough, tiles of it. */
+/** Return the squares to look at: the whole photo, more than it, and tiles of a large one. */
 export function looksAt(photo: Size): Box[] {
   const longest = Math.max(photo.width, photo.height);
-  const boxes = [wholePhotoBox(photo)];
+  const wide = centredSquare(photo.width / 2, photo.height / 2, WIDE_SIDES * longest);
+  const boxes = [wholePhotoBox(photo), wide];
   if (longest <= WORTH_TILES_PX) return boxes;
   const side = TILE_SHARE * longest;
   for (const top of tileStarts(photo.height, side)) {
@@ -140,6 +144,14 @@ export function headsInMaps({ centre, boxes }: Maps, look: Box, threshold: numbe
   return heads;
 }
 
+/** Whether a look is there for a head: it shows it whole, and the widest only large ones. */
+function isFor(look: Box, box: Box, photo: Size): boolean {
+  const side = look[2] - look[0];
+  const large = box[3] - box[1] > WIDE_VISIBLE * side;
+  const asked = large || side <= 1.01 * Math.max(photo.width, photo.height);
+  return asked && !cutByLook(box, look, photo);
+}
+
 /** Whether the box leaves the look where the photo goes on: another look sees it whole. */
 function cutByLook(box: Box, look: Box, photo: Size): boolean {
   const slack = 0.1 * (box[3] - box[1]);
@@ -169,7 +181,7 @@ function agreed(head: Head, looks: Look[], photo: Size): Head {
 /** Whether a look shows a head whole and neither too small nor too large to be found. */
 function shows(look: Box, box: Box, photo: Size): boolean {
   const share = (box[3] - box[1]) / (look[3] - look[1]);
-  return VISIBLE[0] < share && share < VISIBLE[1] && !cutByLook(box, look, photo);
+  return VISIBLE[0] < share && share < VISIBLE[1] && isFor(look, box, photo);
 }
 
 /** Return the surest of each group of boxes that are one head. */
