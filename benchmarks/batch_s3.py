@@ -1,6 +1,6 @@
 """A batch from bucket to bucket of an S3-compatible server here that fails and dawdles on purpose.
 
-    pip install 'moto[server]'
+    pip install 'moto[server]==5.2.5'
     python benchmarks/batch_s3.py serve --port 9010 --errors 0.05 --slow 0.05 &
     python benchmarks/batch_s3.py run PHOTOS --port 9010
 

@@ -37,6 +37,7 @@ class Watched(headcut.batch.PhotoWorker):
         return super()._row(task)
 
 headcut.batch.PhotoWorker = Watched
+headcut.batch.PHOTOS_A_WAVE = int(os.environ["PHOTOS_A_WAVE"])
 sys.argv[0] = "headcut"
 main()
 """
@@ -44,8 +45,9 @@ main()
 DRIVER = [sys.executable, "-c", SCRIPT, "batch", "photos", "out"]
 
 
-def environment(seen: Path, seconds_a_photo: float) -> dict[str, str]:
+def environment(seen: Path, seconds_a_photo: float, photos_a_wave: int) -> dict[str, str]:
     more = {"SEEN": str(seen), "SECONDS_A_PHOTO": str(seconds_a_photo), **LOOPBACK}
+    more["PHOTOS_A_WAVE"] = str(photos_a_wave)
     return {**os.environ, **more, "PYTHONPATH": str(ROOT / "src")}
 
 
@@ -97,11 +99,13 @@ def start(cluster: Cluster, tmp_path: Path) -> Iterator[Start]:
     """Start `headcut batch photos out ARGUMENTS...` on the cluster, in the test's folder."""
     running = []
 
-    def begin(*arguments: str, seconds_a_photo: float = 0) -> subprocess.Popen[str]:
+    def begin(
+        *arguments: str, seconds_a_photo: float = 0, photos_a_wave: int = 1000
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [*DRIVER, "--address", cluster.address, *arguments],
             cwd=tmp_path,
-            env=environment(tmp_path / "seen", seconds_a_photo),
+            env=environment(tmp_path / "seen", seconds_a_photo, photos_a_wave),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -122,12 +126,18 @@ def end(process: subprocess.Popen[str], code: int) -> str:
     return out
 
 
-def wait_for(count: int, folder: Path) -> None:
-    """Wait until a run has written that many pictures."""
+def wait_for(count: int, folder: Path, workers: int = 1) -> None:
+    """Wait until a run has written that many pictures, and that many workers had a photo."""
     limit_s = time.monotonic() + 600
-    while len(list((folder / "out").rglob("*-head.png"))) < count:
+    while len(list((folder / "out").rglob("*-head.png"))) < count or len(seen(folder)) < workers:
         assert time.monotonic() < limit_s, "the run writes nothing"
         time.sleep(0.05)
+
+
+def seen(folder: Path) -> set[str]:
+    """Return the process numbers of the workers that had a photo."""
+    path = folder / "seen"
+    return set(path.read_text().split()[::2]) if path.exists() else set()
 
 
 def draw_heads(folder: Path, count: int) -> None:
@@ -171,7 +181,7 @@ def test_every_photo_is_accounted_for(start: Start, tmp_path: Path) -> None:
     (photos / "notes.txt").write_text("no photo")
     before = {name: (photos / name).stat().st_mtime_ns for name in files(photos)}
 
-    out = end(start("--workers", "1", "--batch", "3"), 1)
+    out = end(start("--workers", "1", "--batch", "3", photos_a_wave=5), 1)  # two waves
 
     assert "8 photos: 5 done, 1 no head, 2 failed\n1 other files: passed over\n" in out
     assert_right(tmp_path, done=5)
@@ -190,13 +200,13 @@ def test_killed_worker_then_killed_driver(start: Start, tmp_path: Path) -> None:
     worker = int((tmp_path / "seen").read_text().split()[0])
     os.kill(worker, signal.SIGKILL)
     wait_for(9, tmp_path)
-    assert len(set((tmp_path / "seen").read_text().split()[::2])) == 2, "another worker went on"
+    assert len(seen(tmp_path)) == 2, "another worker went on"
     process.kill()
     process.communicate()
     time.sleep(1)  # workers of a driver that is gone may finish a photo
     assert len(list((tmp_path / "out").rglob("*-head.png"))) < 24
 
-    end(start("--workers", "1"), 0)
+    end(start("--workers", "1", "--shuffle"), 0)
     assert_right(tmp_path, done=24)
 
 
@@ -204,8 +214,9 @@ def test_killed_node(cluster: Cluster, start: Start, tmp_path: Path) -> None:
     """Its work is done again by the other node, in the same run."""
     node = cluster.add_node()
     draw_heads(tmp_path / "photos", 24)
-    process = start("--workers", "2", "--batch", "2", seconds_a_photo=0.2)
-    wait_for(6, tmp_path)
+    process = start("--workers", "2", "--batch", "2", seconds_a_photo=0.4)
+    wait_for(6, tmp_path, workers=2)
     cluster.kill(node)
+    assert len(list((tmp_path / "out").rglob("*-head.png"))) < 24, "killed in the middle"
     end(process, 0)
     assert_right(tmp_path, done=24)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from conftest import Headcut, files, picture, red_cutter
 from PIL import Image
 
-from headcut.batch import _Recorder
+from headcut.batch import _Progress, _Recorder
 from headcut.batch_worker import PhotoJob, PhotoWorker
 from headcut.errors import OptionError
 from headcut.ledger import Ledger
@@ -42,8 +43,8 @@ def results(place: Path, job: PhotoJob, *old_outputs: str) -> Any:
     worker = PhotoWorker(str(place / "in"), str(place / "out"), job)
     worker._cutter = red_cutter(job.limits, job.neck)
     photos = [
-        {"key": key, "size": 1, "modified_us": 2, "output": key, "old_outputs": list(old_outputs)}
-        for key in files(place / "in")
+        {**asdict(entry), "output": entry.key, "old_outputs": list(old_outputs)}
+        for entry in Store(str(place / "in")).entries()
     ]
     return worker(pa.Table.from_pylist(photos))
 
@@ -151,6 +152,72 @@ def test_shards(form: str, place: Path) -> None:
     assert mask.getbbox() == pytest.approx((left, top, right, bottom), abs=2)
 
 
+def record(place: Path, job: PhotoJob) -> list[str]:
+    """Put a whole run into the target, without Ray, and return the files there."""
+    target = Store(str(place / "out"))
+    recorder = _Recorder(Ledger(target), target, job.form)
+    recorder.add(results(place, job))
+    recorder.flush()
+    return [name for name in files(place / "out") if not name.startswith("headcut-ledger")]
+
+
+def test_photos_that_are_gone_are_not_counted(place: Path, headcut: Headcut) -> None:
+    """A broken photo that somebody took away must not fail every run to come."""
+    record(place, PhotoJob(save=SaveOptions()))
+    again = headcut("batch", "in", "out")
+    assert (again.code, again.written[0]) == (1, "4 photos: 2 done, 1 no head, 1 failed")
+    ran = headcut("batch", "in", "out", "--retry-failed", "--dry-run")
+    assert (ran.code, ran.written) == (0, ["to do: 1 photos (1 failed before)"])
+    (place / "in" / "bad.jpg").unlink()
+    ran = headcut("batch", "in", "out")
+    assert (ran.code, ran.written) == (
+        0,
+        [
+            "3 photos: 2 done, 1 no head, 0 failed",
+            "1 in the ledger, but no longer in SOURCE: not counted",
+        ],
+    )
+
+
+def test_photos_of_a_shard_that_is_lost_are_cut_again(place: Path, headcut: Headcut) -> None:
+    """Those in a shard that is still there would be doubled: that is refused."""
+    (shard,) = record(
+        place, PhotoJob(save=SaveOptions(output="mask"), heads="each", form="parquet")
+    )
+    command = ("batch", "in", "out", "--as", "parquet", "--dry-run")
+    picture(100).save(place / "in" / "one.png")
+    ran = headcut(*command)
+    assert (ran.code, ran.out) == (2, b"")
+    assert "1 photos to be cut again are in the shards of TARGET" in ran.err
+    (place / "out" / shard).unlink()
+    ran = headcut(*command)
+    assert ran.written == ["to do: 2 photos (1 changed, 1 whose output is gone)"]
+
+
+def test_shards_of_a_killed_run_go(place: Path, headcut: Headcut) -> None:
+    """Killed before the rows were written, its photos would be in two shards."""
+    job = PhotoJob(save=SaveOptions(output="mask"), heads="each", form="webdataset")
+    (shard,) = record(place, job)
+    orphan = f"headcut-{1:020d}-abcdef.tar"
+    for name in (orphan, "mine.tar"):
+        (place / "out" / name).write_bytes(b"")
+    assert headcut("batch", "in", "out", "--as", "webdataset").code == 1  # the broken photo
+    assert [name for name in files(place / "out") if name.endswith(".tar")] == [shard, "mine.tar"]
+
+
+def test_progress_says_the_rate_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((0, 1, 50, 60, 100))
+    monkeypatch.setattr("headcut.batch.time.monotonic", lambda: next(clock))
+    said: list[str] = []
+    progress = _Progress(9000, said.append)
+    for _ in range(4):
+        progress.add(pa.table({"key": ["a"] * 100}))
+    assert said == [
+        "200 of 9000, 4.0 a second, 0:36:40 left",
+        "400 of 9000, 4.0 a second, 0:35:50 left",
+    ]
+
+
 def read_tar(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a WebDataset shard; the files of a photo stand together."""
     rows: list[dict[str, Any]] = []
@@ -167,10 +234,8 @@ def read_tar(path: Path) -> list[dict[str, Any]]:
 
 
 def test_report(place: Path) -> None:
+    record(place, PhotoJob(save=SaveOptions()))
     target = Store(str(place / "out"))
-    recorder = _Recorder(Ledger(target), target, "files")
-    recorder.add(results(place, PhotoJob(save=SaveOptions())))
-    recorder.flush()
     lines = list(report(str(place / "out")))
     assert lines[0] == "4 photos: 2 done, 1 no head, 1 failed"
     assert lines[1].startswith("  failed 1: is not a photo")

@@ -103,6 +103,17 @@ def test_the_last_row_of_a_photo_counts(tmp_path: Path) -> None:
     assert found() == wanted
 
 
+def test_options_take_no_memory_a_row(tmp_path: Path) -> None:
+    """Ten million rows share them: 260 bytes each would be gigabytes, and more than Arrow takes."""
+    ledger = Ledger(Store(str(tmp_path)))
+    for part in range(2):
+        ledger.append(rows(*(f"{part}-{n}.jpg" for n in range(1000)), options="x" * 1000))
+    ledger.merge()
+    found = ledger.rows()
+    assert (len(found), found["options"][1999].as_py()) == (2000, "x" * 1000)
+    assert found["options"].nbytes < 20_000
+
+
 def test_damaged_ledger(tmp_path: Path) -> None:
     ledger = Ledger(Store(str(tmp_path)))
     ledger.append(rows("a.jpg"))

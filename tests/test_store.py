@@ -85,6 +85,14 @@ def test_network_that_stays_away(no_waiting: None, monkeypatch: pytest.MonkeyPat
         place.write_whole("a.txt", b"other")
 
 
+def test_what_cannot_be_written_names_the_target(tmp_path: Path) -> None:
+    """A batch has no -o."""
+    (tmp_path / "a").write_bytes(b"")
+    for key, fix in (("a/b.png", "choose another TARGET"), ("n" * 300, "rename the photo")):
+        with pytest.raises(OutputError, match=fix):
+            Store(str(tmp_path)).write_whole(key, b"data")
+
+
 def test_what_is_no_file(tmp_path: Path) -> None:
     """A pipe would be read for ever; a name in another encoding cannot be a key."""
     os.mkfifo(tmp_path / "pipe.jpg")

@@ -145,10 +145,11 @@ def run(
         raise OptionError(f"{source_url}: no photos there; give a place that holds some")
     _refuse_a_mixture(todo, options, choice)
     photos = _chosen(todo.todo, choice)
-    if choice.dry_run:
-        return _outcome(rows, _to_do_lines(todo, len(photos)))
     if job.form != "files":
-        _refuse_doubles(todo, rows, photos)
+        _refuse_doubles(photos, outputs)
+    if choice.dry_run:
+        return Outcome(done=0, no_head=0, failed=0, lines=_to_do_lines(todo, len(photos)))
+    if job.form != "files":
         _drop_orphans(target, rows, outputs)
     target.sweep()
     ledger.append(todo.passed_over)
@@ -161,8 +162,7 @@ def run(
                 recorder.flush()
     ledger.merge()
     target.sweep()
-    rows = ledger.rows()
-    return _outcome(rows, totals(rows))
+    return _outcome(ledger.rows(), todo.gone)
 
 
 def _refuse_a_mixture(todo: Work, options: str, choice: Choice) -> None:
@@ -177,12 +177,12 @@ def _refuse_a_mixture(todo: Work, options: str, choice: Choice) -> None:
     )
 
 
-def _refuse_doubles(todo: Work, rows: pa.Table, photos: pa.Table) -> None:
-    done = rows.filter(pc.equal(rows["status"], DONE))["key"]
-    doubled = int(pc.sum(pc.is_in(photos["key"], value_set=done.combine_chunks())).as_py() or 0)
+def _refuse_doubles(photos: pa.Table, outputs: pa.Array) -> None:
+    shards = pc.list_flatten(photos["old_outputs"])
+    doubled = int(pc.sum(pc.is_in(shards, value_set=outputs)).as_py() or 0)
     if doubled:
         raise OptionError(
-            f"{doubled} photos changed since they went into the shards of TARGET, which are never "
+            f"{doubled} photos to be cut again are in the shards of TARGET, which are never "
             "changed; choose another TARGET"
         )
 
@@ -213,10 +213,16 @@ def _to_do_lines(todo: Work, count: int) -> list[str]:
     return [f"to do: {count} photos" + (f" ({why})" if why else "")]
 
 
-def _outcome(rows: pa.Table, lines: list[str]) -> Outcome:
+def _outcome(rows: pa.Table, gone: pa.Array) -> Outcome:
+    """Return what became of the photos that the source has; of the others only how many."""
+    rows = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=gone)))
+
     def count(status: str) -> int:
         return int(pc.sum(pc.equal(rows["status"], status)).as_py() or 0)
 
+    lines = totals(rows)
+    if len(gone):
+        lines.append(f"{len(gone)} in the ledger, but no longer in SOURCE: not counted")
     return Outcome(done=count(DONE), no_head=count(NO_HEAD), failed=count(FAILED), lines=lines)
 
 

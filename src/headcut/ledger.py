@@ -31,6 +31,9 @@ FOLDER = "headcut-ledger"
 DONE, NO_HEAD, FAILED, SKIPPED = "done", "no head", "failed", "skipped"
 """What became of a file."""
 
+_REPEATED = pa.dictionary(pa.int32(), pa.string())
+"""Text that many rows share: held once, or the driver has gigabytes of it for millions of rows."""
+
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),  # the photo's path below SOURCE
@@ -47,8 +50,8 @@ SCHEMA = pa.schema(
         ("cut_ms", pa.float32()),
         ("encode_ms", pa.float32()),
         ("write_ms", pa.float32()),
-        ("model", pa.string()),  # fingerprint of the networks
-        ("options", pa.string()),  # JSON of what was asked for
+        ("model", _REPEATED),  # fingerprint of the networks
+        ("options", _REPEATED),  # JSON of what was asked for
         ("finished_us", pa.int64()),  # microseconds since 1970
     ]
 )
@@ -132,6 +135,9 @@ class Work:
     passed_over: pa.Table
     """New rows of the ledger: files that are no photos by their names."""
 
+    gone: pa.Array
+    """Keys of the ledger that the source does not have any more."""
+
     new: int
     changed: int
     failed: int
@@ -204,6 +210,7 @@ def work(
     return Work(
         todo=pa.table(columns),
         passed_over=_passed_over(others, rows),
+        gone=_gone(rows, listing, others),
         new=int((~known).sum()),
         changed=int(changed.sum()),
         failed=int(failed.sum()),
@@ -245,8 +252,9 @@ def _last_of_each_key(table: pa.Table) -> pa.Table:
     numbered = table.select(["key"]).append_column(
         "row", pa.array(np.arange(len(table), dtype=np.int64))
     )
-    last = numbered.group_by("key").aggregate([("row", "max")])["row_max"]
-    return table.take(np.sort(last.to_numpy()))
+    last = np.zeros(len(table), bool)
+    last[numbered.group_by("key").aggregate([("row", "max")])["row_max"].to_numpy()] = True
+    return table.filter(pa.array(last))  # take() fails where a column has more than 2 GB of text
 
 
 def _listing(entries: Iterable[Entry]) -> tuple[pa.Table, list[Entry]]:
@@ -299,6 +307,14 @@ def _passed_over(others: Sequence[Entry], rows: pa.Table) -> pa.Table:
         if entry.key not in known
     ]
     return pa.Table.from_pylist(fresh, SCHEMA)
+
+
+def _gone(rows: pa.Table, listing: pa.Table, others: Sequence[Entry]) -> pa.Array:
+    there = [*listing["key"].chunks, pa.array([entry.key for entry in others], pa.string())]
+    keys = rows["key"]
+    return keys.filter(
+        pc.invert(pc.is_in(keys, value_set=pa.chunked_array(there)))
+    ).combine_chunks()
 
 
 def _unlike(rows: pa.Table, model: str, options: str) -> Any:

@@ -112,7 +112,7 @@ class Store:
         try:
             self._tried(lambda: self._write(key, data))
         except OSError as error:
-            raise OutputError(f"cannot write {key}: {why_not_written(error)}") from error
+            raise OutputError(f"cannot write {key}: {why_not_written(error, 'TARGET')}") from error
 
     def delete(self, key: str) -> None:
         """Delete a file, if it is there.

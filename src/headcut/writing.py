@@ -108,17 +108,22 @@ def _written_beside(target: Path, data: bytes, *, make_folder: bool) -> Iterator
             temporary.unlink()
 
 
-def why_not_written(error: OSError) -> str:
-    """Return the reason that the system gives, and what to do about it."""
+def why_not_written(error: OSError, option: str = "-o") -> str:
+    """Return the reason that the system gives, and what to do about it.
+
+    Args:
+        error: what went wrong.
+        option: what says where to write.
+    """
     advice = {
-        errno.ENOSPC: "free some space or choose another -o",
-        errno.EDQUOT: "free some space or choose another -o",
+        errno.ENOSPC: f"free some space or choose another {option}",
+        errno.EDQUOT: f"free some space or choose another {option}",
         errno.ENOENT: "make the folder first",
-        errno.EEXIST: "part of the path is a file; choose another -o",
-        errno.ENOTDIR: "part of the path is a file; choose another -o",
-        errno.ENAMETOOLONG: "choose a shorter name with -o",
+        errno.EEXIST: f"part of the path is a file; choose another {option}",
+        errno.ENOTDIR: f"part of the path is a file; choose another {option}",
+        errno.ENAMETOOLONG: f"choose a shorter name with {option}, or rename the photo",
     }
-    fix = advice.get(error.errno or 0, "choose a place you may write to with -o")
+    fix = advice.get(error.errno or 0, f"choose a place you may write to with {option}")
     return f"{error.strerror or type(error).__name__}; {fix}"
 
 
