@@ -102,7 +102,7 @@ export async function lookAgain(
   if (!masks.head.data.some((v) => v > 0.5)) return seen;
   const both = masks.head.data.map((v, i) => Math.max(v, masks.neck.data[i]));
   const framing = neck === "none" ? masks.head : { ...masks.head, data: both };
-  const box = framedBox(framing, seen.box);
+  const box = framedBox(framing, seen.box, photo);
   if (!box) return seen;
   const visible = insidePhoto(head.box, photo);
   const framed = await masksOf(photo, box, visible, networks);
