@@ -64,7 +64,9 @@ class RedSegmenter:
         return np.stack([is_red(crops), blue], axis=1).astype(np.float32)
 
 
-def red_cutter(limits: PhotoLimits | None = None, neck: Neck = "none") -> HeadCutter:
+def red_cutter(
+    limits: PhotoLimits | None = None, neck: Neck = "none", threads: int | None = None
+) -> HeadCutter:
     return HeadCutter(finder=RedFinder(), segmenter=RedSegmenter(), limits=limits, neck=neck)
 
 

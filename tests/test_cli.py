@@ -8,13 +8,15 @@ import os
 import pty
 import subprocess
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ASTRONAUT, Headcut, files, picture, run_process
+from conftest import ASTRONAUT, Headcut, RedFinder, RedSegmenter, files, picture, run_process
 from PIL import Image
 
-from headcut import __version__
+from headcut import CutOut, HeadCutter, __version__
 
 
 def opened(path: Path) -> Image.Image:
@@ -137,6 +139,32 @@ def test_several_photos_go_on_after_a_failure(headcut: Headcut, tmp_path: Path) 
         "b.png: the file is empty; copy it again",
         "missing.png: no such file; check the name and the folder",
     ]
+
+
+def test_several_photos_are_cut_side_by_side(
+    headcut: Headcut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins before the first ends; what is said of them keeps their order."""
+    for name in ("a", "b"):
+        picture(150).save(f"{name}.png")
+    second_is_done = Event()
+    monkeypatch.setattr("headcut.model_file.usable_cores", lambda: {0, 1})
+
+    class WaitingCutter(HeadCutter):
+        def __init__(self, **options: Any):
+            assert options["threads"] == 1, "those of the networks would be in each other's way"
+            super().__init__(finder=RedFinder(), segmenter=RedSegmenter())
+
+        def cut(self, source: Any) -> list[CutOut]:
+            if source == Path("a.png"):
+                assert second_is_done.wait(60)
+            cut_outs = super().cut(source)
+            second_is_done.set()
+            return cut_outs
+
+    monkeypatch.setattr("headcut.pipeline.HeadCutter", WaitingCutter)
+    ran = headcut("a.png", "b.png")
+    assert (ran.code, ran.written) == (0, ["a-head.png", "b-head.png"])
 
 
 def test_exit_code_3_needs_every_photo_without_head(headcut: Headcut) -> None:

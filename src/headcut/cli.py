@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:  # NumPy and Pillow are imported when there is something to cu
 
 DONE, FAILED, WRONG_USAGE, NO_HEAD = range(4)
 """Exit codes."""
+
+MOST_AT_ONCE = 4
+"""Photos cut side by side; each is in memory, and one may have 100 megapixels."""
 
 STOPPED = 130
 """Exit code of a batch that was told to stop."""
@@ -439,6 +443,10 @@ def _say_progress(line: str) -> None:
     typer.echo(_over_the_bar() + line, nl=not sys.stderr.isatty(), err=True)
 
 
+_Cut: TypeAlias = "list[Path] | Exception | None"
+"""What came of a photo: the pictures written, None without a head, or what is wrong with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     """A whole command line, checked."""
@@ -464,38 +472,69 @@ class _Request:
 
 def _run(request: _Request, limits: PhotoLimits) -> int:
     """Cut all photos, say how each went, and return the exit code."""
+    from headcut.model_file import usable_cores
     from headcut.pipeline import HeadCutter
 
     for name, reason in request.plan.failures:
         _say(f"{name}: {reason}")
+    jobs = request.plan.jobs
+    at_once = min(len(jobs), len(usable_cores()), MOST_AT_ONCE)
     try:
-        cutter = HeadCutter(limits=limits, neck=request.neck)
+        threads = 1 if at_once > 1 else None
+        cutter = HeadCutter(limits=limits, neck=request.neck, threads=threads)
     except HeadcutError as error:
         _say(f"headcut: {error}")
         return FAILED
-    with _progress(request.plan.jobs) as jobs:
-        codes = [_run_one(job, cutter, request) for job in jobs]
+    cut_job = partial(_cut_job, cutter=cutter, request=request)
+    with _side_by_side(cut_job, jobs, at_once) as cuts, _progress(cuts, len(jobs)) as bar:
+        codes = [_tell(job, cut) for job, cut in zip(jobs, bar, strict=True)]
     if request.plan.failures or FAILED in codes:
         return FAILED
     return NO_HEAD if set(codes) == {NO_HEAD} else DONE
 
 
-def _run_one(job: Job, cutter: HeadCutter, request: _Request) -> int:
-    """Cut one photo and return how it went; what is wrong with it must not stop the others."""
+@contextmanager
+def _side_by_side(
+    cut_job: Callable[[Job], _Cut], jobs: list[Job], at_once: int
+) -> Iterator[Iterator[_Cut]]:
+    """Give how each job went, in their order; some are cut at once, each on a thread."""
+    if at_once < 2:
+        yield map(cut_job, jobs)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(at_once)
     try:
-        written = _cut_job(job, cutter, request)
-        for path in written or []:
+        yield pool.map(cut_job, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _tell(job: Job, cut: _Cut) -> int:
+    """Say how a job went, and return its exit code."""
+    try:
+        if isinstance(cut, Exception):
+            raise cut
+        for path in cut or []:
             _list(path)
     except (HeadcutError, MemoryError) as error:
         _say(f"{job.name}: {str(error) or 'not enough memory; shrink the photo'}")
         return FAILED
-    if written is None:
+    if cut is None:
         _say(f"{job.name}: no head found; nothing is written")
         return NO_HEAD
     return DONE
 
 
-def _cut_job(job: Job, cutter: HeadCutter, request: _Request) -> list[Path] | None:
+def _cut_job(job: Job, cutter: HeadCutter, request: _Request) -> _Cut:
+    """Return what came of a job; what is wrong with its photo must not stop the others."""
+    try:
+        return _written(job, cutter, request)
+    except (HeadcutError, MemoryError) as error:
+        return error
+
+
+def _written(job: Job, cutter: HeadCutter, request: _Request) -> list[Path] | None:
     """Cut one photo, write what was asked for and return the files; None if it has no head."""
     from headcut.cutout import choose_heads, merge
     from headcut.outputs import output_files
@@ -532,11 +571,13 @@ def _write(path: Path, data: bytes, plan: Plan) -> None:
     write_whole(path, data, make_folder=plan.makes_folders)
 
 
-def _progress(jobs: list[Job]) -> AbstractContextManager[Iterable[Job]]:
-    """Return the jobs behind a progress bar, if there are several and somebody is watching."""
-    if len(jobs) > 1 and sys.stderr.isatty():
-        return typer.progressbar(jobs, label="Cutting", show_pos=True, file=sys.stderr)
-    return nullcontext(jobs)
+def _progress(cuts: Iterator[_Cut], count: int) -> AbstractContextManager[Iterable[_Cut]]:
+    """Return them behind a progress bar, if there are several and somebody is watching."""
+    if count > 1 and sys.stderr.isatty():
+        return typer.progressbar(
+            cuts, length=count, label="Cutting", show_pos=True, file=sys.stderr
+        )
+    return nullcontext(cuts)
 
 
 def _say(message: str) -> None:

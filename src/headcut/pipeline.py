@@ -87,6 +87,7 @@ class HeadCutter:
         segmenter: instead of the bundled one.
         limits: what photos to refuse.
         neck: how much of it to keep.
+        threads: how many a bundled network takes for itself; 1 where threads share the cutter.
 
     Raises:
         ModelError: a bundled model cannot be loaded.
@@ -100,10 +101,13 @@ class HeadCutter:
         segmenter: Segmenter | None = None,
         limits: PhotoLimits | None = None,
         neck: Neck = "none",
+        threads: int | None = None,
     ) -> None:
         require_known("neck", neck, NECKS)
-        self.finder: Finder = finder or HeadFinder(open_model("finder"))
-        self.segmenter: Segmenter = segmenter or HeadSegmenter(open_model("segmenter"))
+        self.finder: Finder = finder or HeadFinder(open_model("finder", threads=threads))
+        self.segmenter: Segmenter = segmenter or HeadSegmenter(
+            open_model("segmenter", threads=threads)
+        )
         self.limits = limits or PhotoLimits()
         self.neck: Neck = neck
 
