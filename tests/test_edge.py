@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headcut.edge import TILE_PX, clean_colours, refine_alpha
+from headcut.edge import SOFT_PX, TILE_PX, clean_colours, firm_mask, refine_alpha
 from headcut.geometry import FloatArray, U8Array
 
 SIDE = 500
@@ -21,6 +21,20 @@ def photo_of(alpha: FloatArray) -> U8Array:
     """What a camera sees of a head of one colour before a background of another."""
     mixed = alpha[..., None] * HEAD_COLOUR + (1 - alpha[..., None]) * BEHIND
     return (mixed + 0.5).astype(np.uint8)
+
+
+def test_doubt_far_from_the_edge_is_decided() -> None:
+    """A cap or a collar that the network half believes in looks like smoke."""
+    mask = np.clip(disc(150, 3) - 0.4 * disc(40, 3) + 0.4 * disc(220, 3) - 0.4 * disc(150, 3), 0, 1)
+    firm = firm_mask(mask)
+    assert (firm[disc(150 - SOFT_PX - 2, 1) == 1] == 1).all()
+    assert (firm[disc(150 + SOFT_PX + 2, 1) == 0] == 0).all()
+
+
+def test_edge_of_a_mask_stays_as_soft_as_hair() -> None:
+    mask = disc(150, 2 * SOFT_PX - 2)
+    assert np.abs(firm_mask(mask) - mask).max() < 0.1
+    assert ((firm_mask(mask) > 0.5) == (mask > 0.5)).all()
 
 
 def test_soft_edge_moves_to_where_the_photo_has_one() -> None:

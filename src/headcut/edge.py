@@ -29,9 +29,26 @@ COLOUR_RADIUS_PX = 6
 CLEAR, OPAQUE = 0.2, 0.8
 """Alpha up to `CLEAR` is background and from `OPAQUE` on head, so no residue is left."""
 
+SOFT_PX = 3
+"""How far from the edge of a network's mask its pixels may be soft, in pixels of the mask."""
+
 TILE_PX = 256
 
 Tile = tuple[slice, slice]
+
+
+def firm_mask(mask: FloatArray) -> FloatArray:
+    """Return a network's mask, soft along its edge alone: elsewhere it is head or it is not.
+
+    Of a dark collar or a pale cap the network may be in doubt altogether, and half of one looks
+    like smoke. Hair is soft for a few pixels.
+
+    Args:
+        mask: (S, S) float32 in [0, 1].
+    """
+    inside = (mask > 0.5).astype(np.float32)
+    share = _box_mean(_box_mean(inside, SOFT_PX // 2), SOFT_PX - SOFT_PX // 2)
+    return np.clip(mask, np.clip(4 * share - 3, 0, 1), np.clip(4 * share, 0, 1))
 
 
 def refine_alpha(photo_patch: U8Array, alpha: FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from headcut.cutout import CutOut, cut_out
-from headcut.edge import refine_alpha
+from headcut.edge import firm_mask, refine_alpha
 from headcut.find import Head, HeadFinder, without_parts
 from headcut.geometry import (
     Box,
@@ -184,7 +184,8 @@ def cut_one(photo: Photo, seen: SeenHead, neck: Neck) -> CutOut | None:
     head_mask, neck_mask = seen.masks[0], seen.masks[1]
     pixel = (seen.box[2] - seen.box[0]) / len(head_mask)
     reach_px = SHORT_NECK * (seen.head.box_px[3] - seen.head.box_px[1]) / pixel
-    mask = with_neck(head_mask, neck_mask, neck, reach_px)
+    mask = firm_mask(with_neck(head_mask, neck_mask, neck, reach_px))
+    mask = without_islands(mask, seen.box, inside_photo(seen.head.box_px, photo.shape))
     alpha, covered_px = paste_alpha(mask, seen.box, photo.shape)
     left, top, right, bottom = covered_px
     alpha = refine_alpha(photo.pixels[top:bottom, left:right], alpha)

@@ -22,7 +22,20 @@ const GUIDE_EPSILON = 4e-4;
 const COLOUR_RADIUS_PX = 6;
 const CLEAR = 0.2;
 const OPAQUE = 0.8;
+/** How far from the edge of a network's mask its pixels may be soft, in pixels of the mask. */
+const SOFT_PX = 3;
 const TILE_PX = 256;
+
+/** Return a network's mask, soft along its edge alone: elsewhere it is head or it is not. */
+export function firmMask(mask: Plane): Plane {
+  const inside = { ...mask, data: mask.data.map((v) => (v > 0.5 ? 1 : 0)) };
+  const near = Math.floor(SOFT_PX / 2);
+  const share = boxMean(boxMean(inside, near), SOFT_PX - near).data;
+  const data = mask.data.map((v, i) =>
+    Math.min(Math.max(v, 4 * share[i] - 3, 0), 4 * share[i], 1),
+  );
+  return { ...mask, data };
+}
 
 /** Return alpha whose soft band follows the photo's edges, exactly 0 outside and 1 inside. */
 export function refineAlpha(patch: Picture, alpha: Plane): Plane {

@@ -3,7 +3,7 @@
  * photo -> heads -> square crops -> masks -> alpha at photo size -> cut-outs
  */
 
-import { cleanColours, refineAlpha } from "./edge";
+import { cleanColours, firmMask, refineAlpha } from "./edge";
 import { type Calibration, confidenceOf, findHeads, type Head, isPart, type Maps } from "./find";
 import {
   type Box,
@@ -130,7 +130,8 @@ export function alphaOf(seen: SeenHead, neck: Neck, photo: Size): { alpha: Plane
   const { head, masks, box } = seen;
   const pixel = (box[2] - box[0]) / masks.head.width;
   const reachPx = (SHORT_NECK * (head.box[3] - head.box[1])) / pixel;
-  return pasteAlpha(withNeck(masks.head, masks.neck, neck, reachPx), box, photo);
+  const mask = firmMask(withNeck(masks.head, masks.neck, neck, reachPx));
+  return pasteAlpha(withoutIslands(mask, box, insidePhoto(head.box, photo)), box, photo);
 }
 
 /**
