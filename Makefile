@@ -36,7 +36,7 @@ bench: .venv/.dev  ## Measure speed, memory and size
 exports: .venv/.dev  ## Measure every export, ONNX and Core ML; DATA=folder of the data sets
 	$(BIN)/python benchmarks/exports.py $(TRAIN_DATA) $(if $(ONLY),--only $(ONLY))
 
-picture: .venv/.core  ## Draw the README's picture again
+picture: .venv/.core  ## Draw the pictures of cut heads in README.md and docs again
 	$(BIN)/python docs/picture.py
 
 page: $(PAGE)  ## Build the page of `headcut serve` (needs Node.js)

@@ -1,4 +1,4 @@
-"""Draw the pictures of the docs with headcut itself, all from the sample photo."""
+"""Draw the pictures of the docs with headcut itself, from the photos in examples."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,8 @@ SIDE_PX = 360
 PANEL_PX = 240
 GAP_PX = 12
 LOUD = (255, 64, 129)
+
+Square = tuple[int, int, int]
 
 
 def checkerboard(side_px: int, square_px: int = 18) -> Image.Image:
@@ -70,11 +72,44 @@ def draw_outputs(head: headcut.CutOut) -> Image.Image:
     return side_by_side(panels, 4)
 
 
+EDGE_PANEL_PX = 320
+EDGE_COLOURS = ("black", "white", "magenta")
+EDGES = {
+    "astronaut": ((140, 5, 180), (240, 15, 72)),
+    "giunchedi": ((255, 32, 290), (420, 40, 80)),
+    "vanrossum": ((156, 0, 480), (290, 360, 120)),
+    "hopper": ((82, 8, 350), (290, 25, 100)),
+}
+"""What docs/edges.md shows: a photo, a square around its head and one at its edge, each as left,
+top and side in photo pixels. Squares that followed the cut would hide what it loses."""
+
+
+def draw_edges(head: headcut.CutOut, photo: Image.Image, squares: Sequence[Square]) -> Image.Image:
+    """Each square in a row: the photo, then the head on each of `EDGE_COLOURS`."""
+    pictures = [photo, *(head.render(SaveOptions(background=c)) for c in EDGE_COLOURS)]
+    panels = []
+    for left, top, side in squares:
+        box = (left, top, left + side, top + side)
+        for picture in pictures:
+            panel = picture.convert("RGB").crop(box)
+            panels.append(panel.resize((EDGE_PANEL_PX, EDGE_PANEL_PX), Image.Resampling.LANCZOS))
+    sheet = side_by_side(panels, len(pictures))
+    grey = Image.new("RGB", sheet.size, "grey")
+    grey.paste(sheet, mask=sheet)
+    return grey
+
+
 def main() -> None:
     photo = Image.open(ROOT / "examples" / "astronaut.jpg")
     (head,) = headcut.cut(photo)
     draw_readme(head, photo).save(ROOT / "docs" / "astronaut-cut.png", optimize=True)
     draw_outputs(head).save(ROOT / "docs" / "outputs.png", optimize=True)
+    for name, squares in EDGES.items():
+        photo = Image.open(ROOT / "examples" / f"{name}.jpg")
+        head = max(headcut.cut(photo), key=lambda found: found.confidence)
+        sheet = draw_edges(head, photo, squares)
+        # JPEG's default, colour at half the size, would draw halos of its own on magenta.
+        sheet.save(ROOT / "docs" / f"edges-{name}.jpg", quality=88, subsampling=0, optimize=True)
 
 
 if __name__ == "__main__":
