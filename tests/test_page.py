@@ -139,6 +139,11 @@ def choose(page: Page, fieldset: str, title: str) -> None:
     settle(page)
 
 
+def slide(page: Page, slider: str, value: str) -> None:
+    page.fill(f"#{slider}", value)
+    settle(page)
+
+
 def alpha_of(image: Image.Image) -> np.ndarray:
     return np.asarray(image.getchannel("A")).astype(float) / 255
 
@@ -226,14 +231,62 @@ def chunks(png: bytes) -> set[bytes]:
     return names
 
 
-def test_necks_are_pythons(page: Page) -> None:
+@pytest.mark.parametrize(("share", "neck"), [("50", "short"), ("100", "keep")])
+def test_necks_are_pythons(page: Page, share: str, neck: Any) -> None:
     pick(page, ASTRONAUT)
-    cutter = headcut.HeadCutter(neck="keep")
+    cutter = headcut.HeadCutter(neck=neck)
     expected = cutter.cut(ASTRONAUT)[0].render(headcut.SaveOptions(crop=True))
-    choose(page, "neck", "Keep")
+    slide(page, "neck", share)
     image = saved(page)
-    choose(page, "neck", "None")
+    slide(page, "neck", "0")
     assert_same_cut(image, expected)
+
+
+def test_a_neck_grows_with_each_key_and_its_slider_says_how_much(page: Page) -> None:
+    """Whoever does not see it hears a name or a share, no bare number."""
+    pick(page, ASTRONAUT)
+    page.focus("#neck")
+    heights, words = [], []
+    for key in ("Home", "ArrowRight", "PageUp", "End"):
+        page.keyboard.press(key)
+        settle(page)
+        heights.append(saved(page).height)
+        words.append(page.get_attribute("#neck", "aria-valuetext"))
+        page.focus("#neck")
+    slide(page, "neck", "0")
+    assert heights == sorted(heights)
+    assert len(set(heights)) >= 3
+    assert words == ["None", "1 %", "11 %", "Whole"]
+
+
+def test_a_dragged_slider_waits_for_nothing_old(page: Page) -> None:
+    """Only the newest of many changes is worked on, however fast they come."""
+    pick(page, ASTRONAUT)
+    asked = page.evaluate(
+        """async () => {
+            const slider = document.getElementById("neck");
+            let asked = 0;
+            const post = Worker.prototype.postMessage;
+            Worker.prototype.postMessage = function (...given) {
+                asked++;
+                post.apply(this, given);
+            };
+            for (let share = 0; share <= 100; share++) {
+                slider.value = String(share);
+                slider.dispatchEvent(new Event("input"));
+            }
+            const stage = document.getElementById("stage");
+            while (stage.dataset.settled !== "true") {
+                await new Promise((resolve) => setTimeout(resolve, 20));
+            }
+            Worker.prototype.postMessage = post;
+            return asked;
+        }"""
+    )
+    whole = saved(page)
+    slide(page, "neck", "0")
+    assert asked == 2
+    assert whole.height > saved(page).height
 
 
 def test_one_thread_cuts_the_same(browser: Browser, address: str) -> None:
@@ -373,11 +426,9 @@ def test_shapes_backgrounds_and_outline(page: Page) -> None:
     choose(page, "frame", "Head")
     choose(page, "background", "Transparent")
     plain = saved(page)
-    page.fill("#outline", "4")
-    settle(page)
+    slide(page, "outline", "4")
     outlined = saved(page)
-    page.fill("#outline", "0")
-    settle(page)
+    slide(page, "outline", "0")
     line = round(0.04 * max(plain.size))
     assert outlined.width == pytest.approx(plain.width + 2 * line, abs=2)
     assert alpha_of(outlined).sum() > alpha_of(plain).sum() * 1.05
@@ -634,13 +685,17 @@ def test_every_control_can_be_touched_on_a_small_phone(
     with opened(browser, address, viewport={"width": width, "height": height}) as page:
         page.set_default_timeout(PATIENCE_MS)
         pick(page, ASTRONAUT)
-        for fieldset, title in (
-            ("frame", "Photo"),
-            ("background", "Blurred photo"),
-            ("neck", "Keep"),
-        ):
+        for fieldset, title in (("frame", "Photo"), ("background", "Blurred photo")):
             choose(page, fieldset, title)
-        for control in ("#outline", "#room", "#compare", "#tab-brush", "#brush-size", "#tab-heads"):
+        for control in (
+            "#neck",
+            "#outline",
+            "#room",
+            "#compare",
+            "#tab-brush",
+            "#brush-size",
+            "#tab-heads",
+        ):
             page.click(control)
         settle(page)
         page.click("#heads button")

@@ -4,7 +4,7 @@ import { type Box, cropPicture, type Size } from "./geometry";
 import { canvasOf, contextOf, finished, newCanvas } from "./finish";
 import { type Layer, layerOf } from "./layer";
 import { loadNetworks } from "./model";
-import type { Neck } from "./neck";
+import { type Neck, NECKS } from "./neck";
 import {
   alphaOf,
   type CutOut,
@@ -27,9 +27,10 @@ interface Current {
   photo: Picture;
   fullSize: Size;
   first: SeenHead[];
-  /** Later looks and cut-outs, by head and neck. */
+  /** Later looks, by head and whether its neck is looked at too. */
   looks: Map<string, SeenHead>;
-  cuts: Map<string, CutOut | null>;
+  /** The last cut-out of each head. */
+  cuts: Map<number, { neck: Neck; cut: CutOut | null }>;
 }
 
 /** A photo at some size: the shown one, or the full one, of which only parts become pixels. */
@@ -73,8 +74,8 @@ const work: Work = {
     current = { file, photo, fullSize, first, looks: new Map(), cuts: new Map() };
     const heads: Opened["heads"] = [];
     for (const [i, seen] of first.entries()) {
-      await timed("looks", () => lookAgainAt(current as Current, i, "none", watched));
-      const cut = await timed("cut", () => cutAt(current as Current, i, "none"));
+      await timed("looks", () => lookAgainAt(current as Current, i, NECKS.none, watched));
+      const cut = await timed("cut", () => cutAt(current as Current, i, NECKS.none));
       heads.push({ box: cut?.box ?? seen.head.box, confidence: seen.head.confidence });
     }
     const { width, height } = photo;
@@ -208,7 +209,7 @@ async function lookAgainAt(
   neck: Neck,
   networks: Networks = ready(),
 ): Promise<SeenHead> {
-  const key = `${i} ${neck === "none" ? "alone" : "with neck"}`;
+  const key = `${i} ${neck === NECKS.none ? "alone" : "with neck"}`;
   let seen = now.looks.get(key);
   if (!seen) {
     seen = await lookAgain(now.photo, now.first[i], neck, networks);
@@ -218,12 +219,10 @@ async function lookAgainAt(
 }
 
 async function cutAt(now: Current, i: number, neck: Neck): Promise<CutOut | null> {
-  const key = `${i} ${neck}`;
-  let cut = now.cuts.get(key);
-  if (cut === undefined) {
-    cut = cutFrom(shown(), await lookAgainAt(now, i, neck), neck);
-    now.cuts.set(key, cut);
-  }
+  const last = now.cuts.get(i);
+  if (last?.neck === neck) return last.cut;
+  const cut = cutFrom(shown(), await lookAgainAt(now, i, neck), neck);
+  now.cuts.set(i, { neck, cut });
   return cut;
 }
 
