@@ -82,8 +82,11 @@ async function attempt<T>(task: () => Promise<T>): Promise<T | undefined> {
 
 // ---------------------------------------------------------------- photos
 
+/** To compare: `?threads=1`, `?backend=wasm` or `webgpu`. */
+const switches = new URL(location.href).searchParams;
+
 const loaded = (async () => {
-  const threads = new URL(location.href).searchParams.get("threads");
+  const threads = switches.get("threads");
   const { threads: used } = await worker.load(threads ? Number(threads) : null);
   document.documentElement.dataset.threads = String(used);
 })().catch(() => {
@@ -111,6 +114,7 @@ async function openPhoto(file: Blob, name: string): Promise<void> {
     if (document.activeElement === document.body) button(`tab-${state.tab}`).focus();
     say(opened.heads.length ? WORDS.found(opened.heads.length) : WORDS.noHead);
     await refresh();
+    if (opened.heads.length) void tryGpu();
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     const isHeic = /\.hei[cf]$/i.test(name) || /hei[cf]/.test(file.type);
@@ -119,6 +123,17 @@ async function openPhoto(file: Blob, name: string): Promise<void> {
   } finally {
     setBusy(null);
   }
+}
+
+let wasGpuTried = false;
+
+/** Once there is a photo to try it with, see whether a GPU runs the networks faster. */
+async function tryGpu(): Promise<void> {
+  if (wasGpuTried) return;
+  wasGpuTried = true;
+  const asked = switches.get("backend");
+  const used = asked === "wasm" ? asked : await worker.tryGpu(asked === "webgpu");
+  document.documentElement.dataset.backend = used;
 }
 
 function wayIn(buttonId: string, inputId: string): void {

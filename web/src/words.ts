@@ -35,7 +35,7 @@ export const WORDS = {
   neckShare: (share: number) => {
     const { none, short, keep } = NECKS;
     const names: Record<number, string> = { [none]: "None", [short]: "Short", [keep]: "Whole" };
-    return names[share] ?? `${share} %`;
+    return names[share] ?? `${share}%`;
   },
   frame: "Shape",
   frames: { head: "Head", square: "Square", circle: "Circle", photo: "Photo" },

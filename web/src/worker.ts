@@ -1,6 +1,7 @@
 /** The worker: all that takes long happens here, so that the page never freezes. */
 
-import { type Box, cropPicture, type Size } from "./geometry";
+import { looksAt } from "./find";
+import { type Box, cropForModel, cropPicture, type Size } from "./geometry";
 import { canvasOf, contextOf, finished, newCanvas } from "./finish";
 import { type Layer, layerOf } from "./layer";
 import { loadNetworks } from "./model";
@@ -17,6 +18,7 @@ import {
 } from "./pipeline";
 import { type Call, type Choice, type Opened, type Reply, UNREADABLE, type Work } from "./protocol";
 import type { Picture } from "./resample";
+import { fasterNetworks } from "./webgpu";
 
 /** Longest side of the photo that is looked at and shown; the full photo is decoded to save. */
 const WORK_PX = 2048;
@@ -49,6 +51,22 @@ const work: Work = {
     const loaded = await loadNetworks(modelFolder(), threads, (share) => report(share));
     networks = loaded;
     return { threads: loaded.threads };
+  },
+
+  async tryGpu(isAsked) {
+    try {
+      const { photo, first } = opened();
+      const { finderSize, segmenterSize } = ready();
+      const crops = {
+        find: cropForModel(photo, looksAt(photo)[0], finderSize),
+        segment: cropForModel(photo, first[0].box, segmenterSize),
+      };
+      networks = await fasterNetworks(ready(), modelFolder(), crops, isAsked, inTurn);
+      return "webgpu";
+    } catch (reason) {
+      console.info(`WebAssembly stays: ${reason}`);
+      return "wasm";
+    }
   },
 
   async open(file) {
@@ -253,9 +271,16 @@ async function answer({ id, name, given }: Call): Promise<void> {
   }
 }
 
-/** One call after the other: a network runs once at a time. */
-let last = Promise.resolve();
+let last: Promise<unknown> = Promise.resolve();
+
+/** Do one thing after the other: a network runs once at a time. */
+function inTurn<T>(task: () => Promise<T>): Promise<T> {
+  const result = last.then(task);
+  last = result.catch(() => {});
+  return result;
+}
 
 self.onmessage = ({ data }: MessageEvent<Call>) => {
-  last = last.then(() => answer(data));
+  // What the GPU is tried for must not wait: it asks for its turns itself.
+  void (data.name === "tryGpu" ? answer(data) : inTurn(() => answer(data)));
 };
