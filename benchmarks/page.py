@@ -1,6 +1,7 @@
 """Measure the page in Chromium: milliseconds a photo by stage, beside Python's, and memory.
 
-Needs the built page (`make page`) and Chromium. Photos and Python's clock are those of bench.py.
+With WebAssembly on one thread and on several, and with WebGPU where there is a GPU. Needs the built
+page (`make page`) and Chromium. Photos and Python's clock are those of bench.py.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from pathlib import Path
 from unittest.mock import patch
 
 from bench import PHOTO_SIZES, StageClock, Table, describe_machine, make_photo, print_table
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 import headcut
 from headcut.photo import read_photo
 from headcut.pipeline import cut_one
 
 REPEATS = 5
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+GPU_FLAGS = ["--enable-unsafe-webgpu", "--enable-features=Vulkan"]
+"""For Chromium on Linux, which has WebGPU but does not offer it everywhere."""
+
 STAGES = ("decode", "looks", "finder", "segmenter", "cut", "save", "total")
 """`looks`: all until the masks, `finder` and `segmenter` the networks in it. `save` of the page
 decodes the photo again and cuts it at its own size if it is over 2048 pixels a side."""
@@ -101,6 +106,9 @@ def measure_page(
     figures = {"first visit until ready, ms": ready_ms(page, address)}
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     figures["later visit until ready, ms"] = ready_ms(page, address)
+    if "backend=webgpu" in address:
+        cut_in_page(page, next(iter(photos.values())))
+        page.wait_for_selector("html[data-backend=webgpu]")
     stage_ms = {}
     for name, photo in photos.items():
         before_mb = {folder: memory_mb(folder, "VmRSS") for folder in renderers(browser)}
@@ -112,6 +120,24 @@ def measure_page(
     threads = page.get_attribute("html", "data-threads") or ""
     context.close()
     return threads, stage_ms, figures
+
+
+@contextmanager
+def chromium(driver: Playwright, *flags: str) -> Iterator[Browser]:
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *flags])
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
+def has_gpu(browser: Browser, address: str) -> bool:
+    page = browser.new_page()
+    page.goto(address)
+    adapter = "navigator.gpu?.requestAdapter().then((a) => a && !a.info.isFallbackAdapter)"
+    has = bool(page.evaluate(adapter))
+    page.close()
+    return has
 
 
 def ready_ms(page: Page, address: str) -> float:
@@ -135,30 +161,40 @@ def memory_mb(process: Path, row: str) -> float:
 def main() -> None:
     load = os.getloadavg()[0]
     print(", ".join(f"{key} {value}" for key, value in describe_machine(load).items()))
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    columns = {}
+    whole: Table = {}
     with tempfile.TemporaryDirectory() as name, served() as address, sync_playwright() as driver:
         photos = {label: Path(name) / f"{label}.jpg" for label in PHOTO_SIZES}
         for label, (width, height) in PHOTO_SIZES.items():
             make_photo(photos[label], width, height)
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        print("Chromium", browser.version)
-        one = measure_page(browser, f"{address}?threads=1", photos)
-        several = measure_page(browser, address, photos)
-        browser.close()
+
+        def measure(browser: Browser, switches: str, column: str) -> None:
+            threads, columns[column.format(threads)], figures = measure_page(
+                browser, f"{address}?{switches}", photos
+            )
+            for row, figure in figures.items():
+                whole.setdefault(row, {})[column.format(threads)] = figure
+
+        with chromium(driver) as browser:
+            print("Chromium", browser.version)
+            measure(browser, "backend=wasm&threads=1", "1 thread")
+            measure(browser, "backend=wasm", "{} threads")
+        with chromium(driver, *GPU_FLAGS) as browser:
+            if has_gpu(browser, address):
+                measure(browser, "backend=webgpu", "WebGPU")
+            else:
+                print("No GPU here: WebGPU is not measured")
         cutter = headcut.HeadCutter()
-        python = {
+        columns["Python"] = {
             label: medians([cut_in_python(cutter, photo) for _ in range(1 + REPEATS)])
             for label, photo in photos.items()
         }
-    with_threads = f"{several[0]} threads"
-    columns = {"1 thread": one[1], with_threads: several[1], "Python": python}
     for label in photos:
         table: Table = {
             stage: {column: by_photo[label][stage] for column, by_photo in columns.items()}
             for stage in STAGES
         }
         print_table(f"ms, {label}", table)
-    whole = {row: {"1 thread": one[2][row], with_threads: several[2][row]} for row in one[2]}
     print_table("the page", whole)
 
 

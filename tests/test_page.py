@@ -20,6 +20,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import numpy as np
 import pytest
 from conftest import ASTRONAUT, ROOT
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 import headcut
 from headcut.cutout import merge
@@ -39,6 +40,7 @@ from headcut_train.prepare import prepare
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+SOFTWARE_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
 PATIENCE_MS = 180_000
 """For a cut on a busy machine; it takes about a second on an idle one."""
 
@@ -49,11 +51,31 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
+def driver() -> Iterator[Playwright]:
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def browser(driver: Playwright) -> Iterator[Browser]:
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def gpu_browser(driver: Playwright, address: str) -> Iterator[Browser]:
+    """A browser with the real WebGPU, on an adapter in software: right, and very slow."""
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *SOFTWARE_GPU])
+    page = browser.new_page()
+    page.goto(address)
+    adapter = page.evaluate("navigator.gpu?.requestAdapter().then((a) => a && a.info.vendor)")
+    page.close()
+    if not adapter:
         browser.close()
+        pytest.skip("this Chromium gives no WebGPU adapter, not even SwiftShader's")
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +158,11 @@ def look(page: Page, tab: str) -> None:
 
 def choose(page: Page, fieldset: str, title: str) -> None:
     page.click(f"#{fieldset} [title='{title}']")
+    settle(page)
+
+
+def slide(page: Page, slider: str, value: str) -> None:
+    page.fill(f"#{slider}", value)
     settle(page)
 
 
@@ -226,14 +253,62 @@ def chunks(png: bytes) -> set[bytes]:
     return names
 
 
-def test_necks_are_pythons(page: Page) -> None:
+@pytest.mark.parametrize(("share", "neck"), [("50", "short"), ("100", "keep")])
+def test_necks_are_pythons(page: Page, share: str, neck: Any) -> None:
     pick(page, ASTRONAUT)
-    cutter = headcut.HeadCutter(neck="keep")
+    cutter = headcut.HeadCutter(neck=neck)
     expected = cutter.cut(ASTRONAUT)[0].render(headcut.SaveOptions(crop=True))
-    choose(page, "neck", "Keep")
+    slide(page, "neck", share)
     image = saved(page)
-    choose(page, "neck", "None")
+    slide(page, "neck", "0")
     assert_same_cut(image, expected)
+
+
+def test_a_neck_grows_with_each_key_and_its_slider_says_how_much(page: Page) -> None:
+    """Whoever does not see it hears a name or a share, no bare number."""
+    pick(page, ASTRONAUT)
+    page.focus("#neck")
+    heights, words = [], []
+    for key in ("Home", "ArrowRight", "PageUp", "End"):
+        page.keyboard.press(key)
+        settle(page)
+        heights.append(saved(page).height)
+        words.append(page.get_attribute("#neck", "aria-valuetext"))
+        page.focus("#neck")
+    slide(page, "neck", "0")
+    assert heights == sorted(heights)
+    assert len(set(heights)) >= 3
+    assert words == ["None", "1%", "11%", "Whole"]
+
+
+def test_a_dragged_slider_waits_for_nothing_old(page: Page) -> None:
+    """Only the newest of many changes is worked on, however fast they come."""
+    pick(page, ASTRONAUT)
+    asked = page.evaluate(
+        """async () => {
+            const slider = document.getElementById("neck");
+            let asked = 0;
+            const post = Worker.prototype.postMessage;
+            Worker.prototype.postMessage = function (...given) {
+                asked++;
+                post.apply(this, given);
+            };
+            for (let share = 0; share <= 100; share++) {
+                slider.value = String(share);
+                slider.dispatchEvent(new Event("input"));
+            }
+            const stage = document.getElementById("stage");
+            while (stage.dataset.settled !== "true") {
+                await new Promise((resolve) => setTimeout(resolve, 20));
+            }
+            Worker.prototype.postMessage = post;
+            return asked;
+        }"""
+    )
+    whole = saved(page)
+    slide(page, "neck", "0")
+    assert asked == 2
+    assert whole.height > saved(page).height
 
 
 def test_one_thread_cuts_the_same(browser: Browser, address: str) -> None:
@@ -246,6 +321,87 @@ def test_one_thread_cuts_the_same(browser: Browser, address: str) -> None:
         pick(page, ASTRONAUT)
         assert page.get_attribute("html", "data-threads") == "1"
         assert_same_cut(saved(page), from_python(ASTRONAUT, crop=True))
+
+
+@pytest.mark.parametrize("switch", ["", "?backend=wasm"])
+def test_a_gpu_in_software_is_taken_only_if_asked_for(
+    gpu_browser: Browser, address: str, switch: str
+) -> None:
+    """Nothing is loaded for it either."""
+    with opened(gpu_browser, address + switch) as page:
+        requests: list[str] = []
+        page.context.on("request", lambda request: requests.append(request.url))
+        pick(page, ASTRONAUT)
+        page.wait_for_selector("html[data-backend=wasm]")
+        assert not [url for url in requests if "jspi" in url]
+
+
+@dataclass
+class OnGpu:
+    """A page that asked for the GPU and has opened a photo, and what happened meanwhile."""
+
+    page: Page
+    early: list[str]
+    """What was requested before there was a photo."""
+    requests: list[str]
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def on_gpu(gpu_browser: Browser, address: str) -> Iterator[OnGpu]:
+    context = gpu_browser.new_context(accept_downloads=True)
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto(f"{address}?backend=webgpu")
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    requests: list[str] = []
+    said: list[str] = []
+    context.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.reload()  # now it comes from the service worker
+    page.wait_for_selector("html[data-threads]")
+    early = list(requests)
+    pick(page, ASTRONAUT)
+    page.wait_for_selector("html[data-backend]")
+    yield OnGpu(page, early, requests, said)
+    context.close()
+
+
+def test_a_gpu_cuts_the_same(on_gpu: OnGpu, address: str) -> None:
+    """What it needs comes from the page's own origin, after the first photo, and is then kept."""
+    page = on_gpu.page
+    assert page.get_attribute("html", "data-backend") == "webgpu", on_gpu.said
+    assert on_gpu.early
+    assert not [url for url in on_gpu.early if "jspi" in url]
+    assert all(url.startswith((address, f"blob:{address}")) for url in on_gpu.requests)
+    slide(page, "neck", "100")  # takes another look, now on the GPU
+    assert not [text for text in on_gpu.said if "goes on" in text or text.startswith("error")]
+    expected = headcut.HeadCutter(neck="keep").cut(ASTRONAUT)[0]
+    assert_same_cut(saved(page), expected.render(headcut.SaveOptions(crop=True)))
+    [wasm] = {url for url in on_gpu.requests if url.endswith(".wasm") and "jspi" in url}
+    page.context.set_offline(True)
+    kept = page.evaluate("(url) => fetch(url).then((r) => r.blob()).then((b) => b.size)", wasm)
+    page.context.set_offline(False)
+    assert kept > 10_000_000
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_a_gpu_that_goes_away_leaves_the_work_to_webassembly(
+    gpu_browser: Browser, on_gpu: OnGpu
+) -> None:
+    """As when a laptop wakes up; here its process is ended while it looks for heads."""
+    page = on_gpu.page
+    processes = gpu_browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")
+    [gpu] = [p["id"] for p in processes["processInfo"] if p["type"] == "GPU"]
+    slide(page, "neck", "0")
+    page.evaluate("delete document.documentElement.dataset.ms")
+    page.set_input_files("#file", ASTRONAUT)
+    page.wait_for_timeout(1000)
+    os.kill(gpu, signal.SIGKILL)
+    page.wait_for_selector("html[data-ms]")
+    settle(page)
+    assert [text for text in on_gpu.said if "WebAssembly goes on" in text]
+    assert_same_cut(saved(page), from_python(ASTRONAUT, crop=True))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from /proc")
@@ -373,11 +529,9 @@ def test_shapes_backgrounds_and_outline(page: Page) -> None:
     choose(page, "frame", "Head")
     choose(page, "background", "Transparent")
     plain = saved(page)
-    page.fill("#outline", "4")
-    settle(page)
+    slide(page, "outline", "4")
     outlined = saved(page)
-    page.fill("#outline", "0")
-    settle(page)
+    slide(page, "outline", "0")
     line = round(0.04 * max(plain.size))
     assert outlined.width == pytest.approx(plain.width + 2 * line, abs=2)
     assert alpha_of(outlined).sum() > alpha_of(plain).sum() * 1.05
@@ -525,6 +679,7 @@ def test_nothing_is_sent_and_it_works_offline(browser: Browser, address: str) ->
         assert requests
         assert {method for method, _ in requests} == {"GET"}
         assert all(url.startswith((address, f"blob:{address}")) for _, url in requests), requests
+        assert not [url for _, url in requests if "jspi" in url]  # without a GPU, nothing for it
         page.context.set_offline(True)
         page.reload()
         assert page.evaluate("navigator.onLine") is False
@@ -634,13 +789,17 @@ def test_every_control_can_be_touched_on_a_small_phone(
     with opened(browser, address, viewport={"width": width, "height": height}) as page:
         page.set_default_timeout(PATIENCE_MS)
         pick(page, ASTRONAUT)
-        for fieldset, title in (
-            ("frame", "Photo"),
-            ("background", "Blurred photo"),
-            ("neck", "Keep"),
-        ):
+        for fieldset, title in (("frame", "Photo"), ("background", "Blurred photo")):
             choose(page, fieldset, title)
-        for control in ("#outline", "#room", "#compare", "#tab-brush", "#brush-size", "#tab-heads"):
+        for control in (
+            "#neck",
+            "#outline",
+            "#room",
+            "#compare",
+            "#tab-brush",
+            "#brush-size",
+            "#tab-heads",
+        ):
             page.click(control)
         settle(page)
         page.click("#heads button")

@@ -5,6 +5,9 @@ import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 import { CSP, HEADERS } from "./src/policy";
 
+/** What is loaded only where a GPU may be faster: ONNX Runtime's build for them. */
+const FOR_GPUS = /[.]jspi[.-]/;
+
 const BUILT = "../src/headcut/web/built";
 
 /** Write the page's policy into it, and what the service worker keeps into that. */
@@ -27,10 +30,14 @@ function policyAndFiles(): Plugin {
         .sort();
       const hash = createHash("sha256");
       for (const file of files) hash.update(readFileSync(join(BUILT, file)));
-      const kept = ["./", ...files, "models/finder.onnx", "models/segmenter.onnx"];
+      const forGpus = files.filter((file) => FOR_GPUS.test(file));
+      const forAll = files.filter((file) => !FOR_GPUS.test(file));
+      const kept = ["./", ...forAll, "models/finder.onnx", "models/segmenter.onnx"];
+      const inQuotes = (names: string[]) => JSON.stringify(names).replaceAll('"', '\\"');
       const path = join(BUILT, "sw.js");
       const worker = readFileSync(path, "utf8")
-        .replace("__FILES__", JSON.stringify(kept).replaceAll('"', '\\"'))
+        .replace("__FILES__", inQuotes(kept))
+        .replace("__KEPT_WHEN_USED__", inQuotes(forGpus))
         .replace("__VERSION__", hash.digest("hex").slice(0, 12));
       writeFileSync(path, worker);
       writeFileSync(join(BUILT, "headers.json"), `${JSON.stringify(HEADERS, null, 2)}\n`);

@@ -31,6 +31,7 @@ export function startWorker(onProgress: (share: number) => void): Work {
       });
   return {
     load: ask("load"),
+    tryGpu: ask("tryGpu"),
     open: ask("open"),
     lift: ask("lift"),
     preview: ask("preview"),

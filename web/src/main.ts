@@ -2,7 +2,7 @@
 
 import sampleUrl from "../../src/headcut/sample.jpg?url";
 import { startWorker } from "./engine";
-import type { Neck } from "./neck";
+import { NECKS } from "./neck";
 import { type Background, type Choice, type Frame, type Opened, UNREADABLE } from "./protocol";
 import { Stage } from "./stage";
 import { WORDS } from "./words";
@@ -35,7 +35,7 @@ const stage = new Stage(element<HTMLCanvasElement>("stage"), {
 function freshChoice(heads: number): Choice {
   return {
     heads: Array.from({ length: heads }, () => true),
-    neck: "none",
+    neck: NECKS.none,
     strokes: [],
     frame: "head",
     padding: 0,
@@ -82,8 +82,11 @@ async function attempt<T>(task: () => Promise<T>): Promise<T | undefined> {
 
 // ---------------------------------------------------------------- photos
 
+/** To compare: `?threads=1`, `?backend=wasm` or `webgpu`. */
+const switches = new URL(location.href).searchParams;
+
 const loaded = (async () => {
-  const threads = new URL(location.href).searchParams.get("threads");
+  const threads = switches.get("threads");
   const { threads: used } = await worker.load(threads ? Number(threads) : null);
   document.documentElement.dataset.threads = String(used);
 })().catch(() => {
@@ -111,6 +114,7 @@ async function openPhoto(file: Blob, name: string): Promise<void> {
     if (document.activeElement === document.body) button(`tab-${state.tab}`).focus();
     say(opened.heads.length ? WORDS.found(opened.heads.length) : WORDS.noHead);
     await refresh();
+    if (opened.heads.length) void tryGpu();
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     const isHeic = /\.hei[cf]$/i.test(name) || /hei[cf]/.test(file.type);
@@ -119,6 +123,17 @@ async function openPhoto(file: Blob, name: string): Promise<void> {
   } finally {
     setBusy(null);
   }
+}
+
+let wasGpuTried = false;
+
+/** Once there is a photo to try it with, see whether a GPU runs the networks faster. */
+async function tryGpu(): Promise<void> {
+  if (wasGpuTried) return;
+  wasGpuTried = true;
+  const asked = switches.get("backend");
+  const used = asked === "wasm" ? asked : await worker.tryGpu(asked === "webgpu");
+  document.documentElement.dataset.backend = used;
 }
 
 function wayIn(buttonId: string, inputId: string): void {
@@ -159,28 +174,36 @@ document.addEventListener("drop", (event) => {
 
 // ---------------------------------------------------------------- what is shown
 
-let refreshes = 0;
+let isShowing = false;
+let isStale = false;
 
-/** Show what is chosen now; a later change overtakes an earlier one. */
+/** Show what is chosen now; what changes meanwhile is shown at once when that is done. */
 async function refresh(): Promise<void> {
   if (!state.opened) return;
-  const mine = ++refreshes;
+  isStale = true;
   element("stage").dataset.settled = "false";
   button("undo").disabled = state.choice.strokes.length === 0;
-  const slow = setTimeout(() => setBusy(WORDS.working), 400);
-  await attempt(async () => {
-    const showsResult = state.tab === "look";
-    const ask = showsResult ? worker.preview : worker.lift;
-    const picture = await ask({ ...state.choice });
+  if (isShowing) return;
+  isShowing = true;
+  while (isStale) {
+    isStale = false;
+    const slow = setTimeout(() => setBusy(WORDS.working), 400);
+    await attempt(show);
     clearTimeout(slow);
-    if (mine !== refreshes) return;
-    stage.show(picture, showsResult ? "result" : state.tab === "brush" ? "brush" : "heads");
-    for (const id of ["save", "copy", "share", "pair"]) button(id).disabled = picture === null;
-    element("stage").setAttribute("aria-label", showsResult ? WORDS.result : WORDS.stage);
-    if (!picture && state.opened?.heads.length) say(WORDS.nothingChosen);
-  });
-  clearTimeout(slow);
-  if (mine === refreshes) element("stage").dataset.settled = "true";
+  }
+  isShowing = false;
+  element("stage").dataset.settled = "true";
+}
+
+async function show(): Promise<void> {
+  const { tab } = state;
+  const ask = tab === "look" ? worker.preview : worker.lift;
+  const picture = await ask(state.choice);
+  if (tab !== state.tab) return;
+  stage.show(picture, tab === "look" ? "result" : tab);
+  for (const id of ["save", "copy", "share", "pair"]) button(id).disabled = picture === null;
+  element("stage").setAttribute("aria-label", tab === "look" ? WORDS.result : WORDS.stage);
+  if (!picture && state.opened?.heads.length) say(WORDS.nothingChosen);
 }
 
 function change(changed: Partial<Choice>): void {
@@ -283,7 +306,6 @@ function radios(
 }
 
 radios("frame", WORDS.frames, "head", (value) => change({ frame: value as Frame }));
-radios("neck", WORDS.necks, "none", (value) => change({ neck: value as Neck }));
 radios("brush", { add: WORDS.add, erase: WORDS.erase }, "add", (value) => {
   stage.brush.adds = value === "add";
 });
@@ -328,6 +350,10 @@ input("picture").addEventListener("change", () => {
   input("picture").value = "";
   if (file) change({ background: { kind: "picture", file } });
 });
+input("neck").addEventListener("input", () => {
+  showNeck();
+  change({ neck: input("neck").valueAsNumber });
+});
 input("outline").addEventListener("input", () => change({ outline: input("outline").valueAsNumber }));
 input("outline-colour").setAttribute("aria-label", WORDS.outlineColour);
 input("outline-colour").addEventListener("input", () =>
@@ -337,6 +363,12 @@ input("room").addEventListener("input", () => change({ padding: input("room").va
 input("brush-size").addEventListener("input", () => {
   stage.brush.share = input("brush-size").valueAsNumber / 100;
 });
+
+function showNeck(): void {
+  const share = WORDS.neckShare(input("neck").valueAsNumber);
+  input("neck").setAttribute("aria-valuetext", share);
+  element("neck-share").textContent = share;
+}
 
 function undo(): void {
   if (state.choice.strokes.pop()) void refresh();
@@ -419,6 +451,7 @@ for (const holder of document.querySelectorAll<HTMLElement>("[data-word]")) {
   const path = (holder.dataset.word ?? "").split(".");
   holder.textContent = String(path.reduce((at, key) => (at as never)[key], WORDS as unknown));
 }
+showNeck();
 button("take").hidden = !matchMedia("(pointer: coarse)").matches;
 element("drop-hint").hidden = matchMedia("(pointer: coarse)").matches;
 if (import.meta.env.PROD && "serviceWorker" in navigator) {

@@ -5,7 +5,11 @@ import loaderUrl from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
 import wasmUrl from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import { parseCalibration } from "./find";
 import type { Networks } from "./pipeline";
+import type { Backend } from "./protocol";
 import type { Picture, Plane } from "./resample";
+
+/** Both networks as some build of ONNX Runtime runs them. */
+export type LoadedNetworks = Networks & { release: () => Promise<void> };
 
 /** More threads than this make networks this small slower. */
 const MAX_THREADS = 4;
@@ -40,14 +44,27 @@ export async function loadNetworks(
     ),
   );
   ort.env.wasm.wasmBinary = wasm;
-  const [finderData, segmenterData] = [finderFile, segmenterFile].map(readMetadata);
-  const finder = await ort.InferenceSession.create(finderFile);
-  const segmenter = await ort.InferenceSession.create(segmenterFile);
+  const networks = await openNetworks(ort, finderFile, segmenterFile, "wasm");
   ort.env.wasm.wasmBinary = undefined;
+  return { ...networks, threads: ort.env.wasm.numThreads };
+}
+
+/** Open both networks' files with a build of ONNX Runtime. */
+export async function openNetworks(
+  ort: typeof import("onnxruntime-web"),
+  finderFile: Uint8Array,
+  segmenterFile: Uint8Array,
+  backend: Backend,
+): Promise<LoadedNetworks> {
+  const [finderData, segmenterData] = [finderFile, segmenterFile].map(readMetadata);
+  const options = { executionProviders: [backend] };
+  const finder = await ort.InferenceSession.create(finderFile, options);
+  const segmenter = await ort.InferenceSession.create(segmenterFile, options);
   const finderSize = Number(finderData.size);
   const segmenterSize = Number(segmenterData.size);
+  const tensor = (crop: Picture) =>
+    new ort.Tensor("float32", planesOf(crop), [1, 3, crop.height, crop.width]);
   return {
-    threads: ort.env.wasm.numThreads,
     finderSize,
     segmenterSize,
     threshold: Number(finderData.threshold),
@@ -60,6 +77,10 @@ export async function loadNetworks(
       const { mask, neck } = await segmenter.run({ image: tensor(crop) });
       const none = { ...plane(mask), data: new Float32Array(segmenterSize ** 2) };
       return { head: plane(mask), neck: neck ? plane(neck) : none };
+    },
+    release: async () => {
+      await finder.release();
+      await segmenter.release();
     },
   };
 }
@@ -94,13 +115,13 @@ async function fetchBytes(url: string, onProgress: (share: number) => void): Pro
 }
 
 /** Return planes of red, green and blue from 0 to 255: normalisation is inside the graph. */
-function tensor(crop: Picture): ort.Tensor {
+function planesOf(crop: Picture): Float32Array {
   const pixels = crop.width * crop.height;
   const planes = new Float32Array(3 * pixels);
   for (let i = 0; i < pixels; i++) {
     for (let c = 0; c < 3; c++) planes[c * pixels + i] = crop.data[i * 4 + c];
   }
-  return new ort.Tensor("float32", planes, [1, 3, crop.height, crop.width]);
+  return planes;
 }
 
 function plane(tensor: ort.Tensor): Plane {

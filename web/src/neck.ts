@@ -2,8 +2,11 @@
 
 import { newPlane, type Plane } from "./resample";
 
-/** `none`: cut at the chin; `short`: a little below it; `keep`: all of it that shows. */
-export type Neck = "none" | "short" | "keep";
+/** How much of the neck stays: from 0, which cuts at the chin, to 100, all of it that shows. */
+export type Neck = number;
+
+/** What the command line has names for; there, Python cuts the same. */
+export const NECKS = { none: 0, short: 50, keep: 100 } as const;
 
 export const SHORT_NECK = 0.12;
 const SMOOTHED_COLUMNS = 9;
@@ -12,20 +15,47 @@ const FADE_PX = 3;
 /**
  * Return the mask of a head with as much of its neck as is wanted.
  *
- * @param reachPx how far a short neck reaches below the chin, in pixels of the mask
+ * @param shortPx how far a short neck reaches below the chin, in pixels of the mask
  */
-export function withNeck(head: Plane, neck: Plane, wanted: Neck, reachPx: number): Plane {
-  if (wanted === "none") return head;
-  const end = wanted === "short" ? chinRows(head, neck) : null;
+export function withNeck(head: Plane, neck: Plane, wanted: Neck, shortPx: number): Plane {
+  if (wanted === NECKS.none) return head;
+  const end = wanted === NECKS.keep ? null : endRows(head, neck, wanted, shortPx);
   const mask = newPlane(head.width, head.height);
   for (let y = 0; y < mask.height; y++) {
     for (let x = 0; x < mask.width; x++) {
       const at = y * mask.width + x;
-      const kept = end ? fade(end[x] + reachPx - y) : 1;
+      const kept = end ? fade(end[x] - y) : 1;
       mask.data[at] = Math.min(1, head.data[at] + neck.data[at] * kept);
     }
   }
   return mask;
+}
+
+/** Return, for each column, the row where the neck is cut off; NaN where none of it stays. */
+function endRows(head: Plane, neck: Plane, wanted: Neck, shortPx: number): Float32Array {
+  const chin = chinRows(head, neck);
+  if (wanted <= NECKS.short) return chin.map((row) => row + (shortPx * wanted) / NECKS.short);
+  // Beyond short, what is beside the chin comes too: cut off as the columns next to it are.
+  const share = (wanted - NECKS.short) / (NECKS.keep - NECKS.short);
+  const start = chin.map((row, x) => (Number.isNaN(row) ? nearestOf(chin, x) : row + shortPx));
+  const wholePx = start.map((row, x) => lastRow(neck, x) + FADE_PX / 2 - row);
+  const longest = wholePx.reduce((most, px) => (px > most ? px : most), 0);
+  return start.map((row) => row + share * longest);
+}
+
+/** Return the row of the nearest column that has one; NaN if none has. */
+function nearestOf(rows: Float32Array, x: number): number {
+  for (let step = 1; step < rows.length; step++) {
+    for (const row of [rows[x - step], rows[x + step]]) if (row >= 0) return row;
+  }
+  return NaN;
+}
+
+/** Return the last row of a column in which the neck shows; -1 if it does not. */
+function lastRow(neck: Plane, x: number): number {
+  let row = neck.height - 1;
+  while (row >= 0 && neck.data[row * neck.width + x] <= 0.5) row--;
+  return row;
 }
 
 function fade(rowsLeft: number): number {

@@ -17,7 +17,7 @@ import {
   type Size,
   widerBox,
 } from "./geometry";
-import { type Neck, SHORT_NECK, withNeck } from "./neck";
+import { type Neck, NECKS, SHORT_NECK, withNeck } from "./neck";
 import type { Picture, Plane } from "./resample";
 import { shareOfHead, withoutIslands } from "./segment";
 
@@ -101,7 +101,7 @@ export async function lookAgain(
   const { head, masks } = seen;
   if (!masks.head.data.some((v) => v > 0.5)) return seen;
   const both = masks.head.data.map((v, i) => Math.max(v, masks.neck.data[i]));
-  const framing = neck === "none" ? masks.head : { ...masks.head, data: both };
+  const framing = neck === NECKS.none ? masks.head : { ...masks.head, data: both };
   const box = framedBox(framing, seen.box, photo);
   if (!box) return seen;
   const visible = insidePhoto(head.box, photo);
@@ -129,8 +129,8 @@ export function seenAtScale(seen: SeenHead, scale: number): SeenHead {
 export function alphaOf(seen: SeenHead, neck: Neck, photo: Size): { alpha: Plane; covered: Box } {
   const { head, masks, box } = seen;
   const pixel = (box[2] - box[0]) / masks.head.width;
-  const reachPx = (SHORT_NECK * (head.box[3] - head.box[1])) / pixel;
-  const mask = firmMask(withNeck(masks.head, masks.neck, neck, reachPx));
+  const shortPx = (SHORT_NECK * (head.box[3] - head.box[1])) / pixel;
+  const mask = firmMask(withNeck(masks.head, masks.neck, neck, shortPx));
   return pasteAlpha(withoutIslands(mask, box, insidePhoto(head.box, photo)), box, photo);
 }
 

@@ -44,9 +44,14 @@ export interface Opened {
   ms: Record<string, number>;
 }
 
+/** What runs the networks. */
+export type Backend = "wasm" | "webgpu";
+
 /** What the worker does. */
 export interface Work {
   load(threads: number | null): Promise<{ threads: number }>;
+  /** Go on with the GPU if it is faster, or asked for: tried with the open photo, which has heads. */
+  tryGpu(isAsked: boolean): Promise<Backend>;
   open(file: Blob): Promise<Opened>;
   /** The chosen heads on nothing, at the size of the shown photo. */
   lift(choice: Choice): Promise<ImageBitmap | null>;

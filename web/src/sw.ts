@@ -1,5 +1,6 @@
 /**
- * The service worker: all files are kept at the first visit, so that the page works offline.
+ * The service worker: all files are kept at the first visit, so that the page works offline; those
+ * that not every device needs, when they are first asked for.
  *
  * Names in assets/ hold a hash of what is in them, so the kept copy is as good; others are asked
  * for first. It adds the page's headers too, for hosts that cannot be told to send them.
@@ -9,8 +10,9 @@ import { HEADERS } from "./policy";
 
 declare const self: ServiceWorkerGlobalScope;
 
-/** Filled in by the build: all files of the page, and a name that changes with them. */
+/** Filled in by the build: the page's files, those kept when used, and a name that changes with them. */
 const FILES: string[] = JSON.parse("__FILES__");
+const KEPT_WHEN_USED: string[] = JSON.parse("__KEPT_WHEN_USED__");
 const CACHE = "headcut-__VERSION__";
 
 self.addEventListener("install", (event) => {
@@ -35,7 +37,9 @@ async function removeOldCaches(): Promise<void> {
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   url.search = "";
-  const known = new Set(FILES.map((file) => new URL(file, self.registration.scope).href));
+  const known = new Set(
+    [...FILES, ...KEPT_WHEN_USED].map((file) => new URL(file, self.registration.scope).href),
+  );
   if (event.request.method === "GET" && known.has(url.href)) {
     event.respondWith(answer(event.request, url.href));
   }

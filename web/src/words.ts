@@ -1,5 +1,7 @@
 /** All words of the page. */
 
+import { NECKS } from "./neck";
+
 export const WORDS = {
   title: "headcut",
   headline: "Lift heads out of photos",
@@ -30,7 +32,11 @@ export const WORDS = {
   head: (number: number) => `Head ${number}`,
   headsHint: "Tap the heads you want.",
   neck: "Neck",
-  necks: { none: "None", short: "Short", keep: "Keep" },
+  neckShare: (share: number) => {
+    const { none, short, keep } = NECKS;
+    const names: Record<number, string> = { [none]: "None", [short]: "Short", [keep]: "Whole" };
+    return names[share] ?? `${share}%`;
+  },
   frame: "Shape",
   frames: { head: "Head", square: "Square", circle: "Circle", photo: "Photo" },
   background: "Background",

@@ -1,10 +1,11 @@
 /** The worker: all that takes long happens here, so that the page never freezes. */
 
-import { type Box, cropPicture, type Size } from "./geometry";
+import { looksAt } from "./find";
+import { type Box, cropForModel, cropPicture, type Size } from "./geometry";
 import { canvasOf, contextOf, finished, newCanvas } from "./finish";
 import { type Layer, layerOf } from "./layer";
 import { loadNetworks } from "./model";
-import type { Neck } from "./neck";
+import { type Neck, NECKS } from "./neck";
 import {
   alphaOf,
   type CutOut,
@@ -17,6 +18,7 @@ import {
 } from "./pipeline";
 import { type Call, type Choice, type Opened, type Reply, UNREADABLE, type Work } from "./protocol";
 import type { Picture } from "./resample";
+import { fasterNetworks } from "./webgpu";
 
 /** Longest side of the photo that is looked at and shown; the full photo is decoded to save. */
 const WORK_PX = 2048;
@@ -27,9 +29,10 @@ interface Current {
   photo: Picture;
   fullSize: Size;
   first: SeenHead[];
-  /** Later looks and cut-outs, by head and neck. */
+  /** Later looks, by head and whether its neck is looked at too. */
   looks: Map<string, SeenHead>;
-  cuts: Map<string, CutOut | null>;
+  /** The last cut-out of each head. */
+  cuts: Map<number, { neck: Neck; cut: CutOut | null }>;
 }
 
 /** A photo at some size: the shown one, or the full one, of which only parts become pixels. */
@@ -48,6 +51,22 @@ const work: Work = {
     const loaded = await loadNetworks(modelFolder(), threads, (share) => report(share));
     networks = loaded;
     return { threads: loaded.threads };
+  },
+
+  async tryGpu(isAsked) {
+    try {
+      const { photo, first } = opened();
+      const { finderSize, segmenterSize } = ready();
+      const crops = {
+        find: cropForModel(photo, looksAt(photo)[0], finderSize),
+        segment: cropForModel(photo, first[0].box, segmenterSize),
+      };
+      networks = await fasterNetworks(ready(), modelFolder(), crops, isAsked, inTurn);
+      return "webgpu";
+    } catch (reason) {
+      console.info(`WebAssembly stays: ${reason}`);
+      return "wasm";
+    }
   },
 
   async open(file) {
@@ -73,8 +92,8 @@ const work: Work = {
     current = { file, photo, fullSize, first, looks: new Map(), cuts: new Map() };
     const heads: Opened["heads"] = [];
     for (const [i, seen] of first.entries()) {
-      await timed("looks", () => lookAgainAt(current as Current, i, "none", watched));
-      const cut = await timed("cut", () => cutAt(current as Current, i, "none"));
+      await timed("looks", () => lookAgainAt(current as Current, i, NECKS.none, watched));
+      const cut = await timed("cut", () => cutAt(current as Current, i, NECKS.none));
       heads.push({ box: cut?.box ?? seen.head.box, confidence: seen.head.confidence });
     }
     const { width, height } = photo;
@@ -208,7 +227,7 @@ async function lookAgainAt(
   neck: Neck,
   networks: Networks = ready(),
 ): Promise<SeenHead> {
-  const key = `${i} ${neck === "none" ? "alone" : "with neck"}`;
+  const key = `${i} ${neck === NECKS.none ? "alone" : "with neck"}`;
   let seen = now.looks.get(key);
   if (!seen) {
     seen = await lookAgain(now.photo, now.first[i], neck, networks);
@@ -218,12 +237,10 @@ async function lookAgainAt(
 }
 
 async function cutAt(now: Current, i: number, neck: Neck): Promise<CutOut | null> {
-  const key = `${i} ${neck}`;
-  let cut = now.cuts.get(key);
-  if (cut === undefined) {
-    cut = cutFrom(shown(), await lookAgainAt(now, i, neck), neck);
-    now.cuts.set(key, cut);
-  }
+  const last = now.cuts.get(i);
+  if (last?.neck === neck) return last.cut;
+  const cut = cutFrom(shown(), await lookAgainAt(now, i, neck), neck);
+  now.cuts.set(i, { neck, cut });
   return cut;
 }
 
@@ -254,9 +271,16 @@ async function answer({ id, name, given }: Call): Promise<void> {
   }
 }
 
-/** One call after the other: a network runs once at a time. */
-let last = Promise.resolve();
+let last: Promise<unknown> = Promise.resolve();
+
+/** Do one thing after the other: a network runs once at a time. */
+function inTurn<T>(task: () => Promise<T>): Promise<T> {
+  const result = last.then(task);
+  last = result.catch(() => {});
+  return result;
+}
 
 self.onmessage = ({ data }: MessageEvent<Call>) => {
-  last = last.then(() => answer(data));
+  // What the GPU is tried for must not wait: it asks for its turns itself.
+  void (data.name === "tryGpu" ? answer(data) : inTurn(() => answer(data)));
 };

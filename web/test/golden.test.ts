@@ -15,7 +15,7 @@ import {
   pasteAlpha,
   widerBox,
 } from "../src/geometry";
-import { chinRows, type Neck, withNeck } from "../src/neck";
+import { chinRows, NECKS, withNeck } from "../src/neck";
 import { alphaOf, cutOut, lookAgain, lookForHeads, type Networks } from "../src/pipeline";
 import { newPicture, newPlane, type Picture, type Plane, shrunkTo } from "../src/resample";
 import { shareOfHead, withoutIslands } from "../src/segment";
@@ -112,10 +112,33 @@ describe("masks", () => {
     for (const { cleanHead, neck, chin, ...wanted } of golden.masks) {
       expect(difference(chinRows(plane(cleanHead), plane(neck)), unpack(chin))).toBe(0);
       for (const kind of ["short", "keep"] as const) {
-        const made = withNeck(plane(cleanHead), plane(neck), kind, 2.5);
+        const made = withNeck(plane(cleanHead), plane(neck), NECKS[kind], 2.5);
         expect(difference(made.data, plane(wanted[kind]).data)).toBeLessThan(1e-6);
       }
     }
+  });
+});
+
+describe("neck", () => {
+  const { cleanHead, neck } = golden.masks[0];
+  const total = (wanted: number) =>
+    withNeck(plane(cleanHead), plane(neck), wanted, 2.5).data.reduce((sum, v) => sum + v);
+  const totals = Array.from({ length: 101 }, (_, wanted) => total(wanted));
+
+  test("each step of the slider shows more neck, or as much, and none jumps", () => {
+    const whole = totals[NECKS.keep] - totals[NECKS.none];
+    for (let wanted = 2; wanted <= 100; wanted++) {
+      const more = totals[wanted] - totals[wanted - 1];
+      expect(more).toBeGreaterThanOrEqual(0);
+      expect(more).toBeLessThan(0.05 * whole);
+    }
+    expect(totals[NECKS.short]).toBeLessThan(totals[60]);
+    expect(totals[60]).toBeLessThan(totals[NECKS.keep]);
+  });
+
+  test("without a chin, the neck shows only where all of it is wanted", () => {
+    const head = newPlane(32, 32);
+    expect(withNeck(head, plane(neck), 99, 2.5).data).toEqual(head.data);
   });
 });
 
@@ -208,7 +231,7 @@ describe("pipeline", () => {
     };
   }
 
-  test.each(golden.cuts as { neck: Neck }[])("a whole cut is Python's: neck $neck", async (cut) => {
+  test.each(golden.cuts as { neck: keyof typeof NECKS }[])("a whole cut is Python's: neck $neck", async (cut) => {
     const { proposed, confidence, seenBox, box, rgba } = cut as unknown as Record<string, never> & {
       proposed: Head;
       confidence: number;
@@ -219,9 +242,10 @@ describe("pipeline", () => {
     const networks = madeNetworks(proposed);
     const [first] = await lookForHeads(photo, networks);
     expect(first.head.confidence).toBeCloseTo(confidence, 4);
-    const seen = await lookAgain(photo, first, cut.neck, networks);
+    const neck = NECKS[cut.neck];
+    const seen = await lookAgain(photo, first, neck, networks);
     expect(difference(seen.box, seenBox)).toBeLessThan(1e-3);
-    const { alpha, covered } = alphaOf(seen, cut.neck, photo);
+    const { alpha, covered } = alphaOf(seen, neck, photo);
     expect(covered).toEqual(coveredPixels(seen.box, photo));
     const made = cutOut(cropPicture(photo, covered), alpha, covered);
     expect(made?.box).toEqual(box);
