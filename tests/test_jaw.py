@@ -172,7 +172,10 @@ def test_no_face_and_doubtful_lines_are_put_aside_never_guessed(
     assert (none.aside, none.used, none.mask) == ("no face was found", False, "masks/00.png")
     assert (doubtful.aside, doubtful.used) == ("doubtful: confidence 0.20", False)
     assert replace(doubtful, choice="accept").used
-    assert summary(cut).splitlines()[1:] == ["     1  no face was found", "     1  doubtful"]
+    assert summary(cut).splitlines()[1:] == [
+        "     1  no face was found: 00",
+        "     1  doubtful: 01",
+    ]
     assert cut.used("train") + cut.used("val") == []
 
 

@@ -15,14 +15,14 @@ from made_workshop import JAW, MUT1NY, coloured_label, write_mut1ny
 from PIL import Image
 
 from headcut import HeadCutter
-from headcut.errors import OptionError
+from headcut.errors import OptionError, PhotoError
 from headcut.geometry import FloatArray, U8Array
 from headcut.model_file import open_model
 from headcut.segment import HeadSegmenter
 from headcut_train import review
 from headcut_train.cli import main
 from headcut_train.evaluate import score_manifests, whole_head
-from headcut_train.manifest import open_manifests, read_manifest, write_manifest
+from headcut_train.manifest import open_manifests, read_manifest, sample_of, write_manifest
 from headcut_train.scenes import near_picture, whole_picture
 from headcut_train.sources import HEAD
 from headcut_train.train import read_state
@@ -181,6 +181,23 @@ def test_wrong_places_are_one_line(
     assert (code, "manifests are for segmenters" in line) == (2, True)
     code, line = failed(capsys, "report", tmp_path, "--manifest", workshop.manifest)
     assert (code, "no such checkpoint" in line) == (1, True)
+
+
+def test_a_photo_that_went_missing_is_named(workshop: Workshop, tmp_path: Path) -> None:
+    manifest = read_manifest(workshop.manifest)
+    gone = replace(manifest.pairs[0], photo="gone.jpg")
+    with pytest.raises(PhotoError, match=r"gone.jpg: no such file.*prepare again"):
+        sample_of(manifest, gone)
+
+
+def test_a_run_that_has_no_place_is_one_line(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    command = ["train", workshop.recipe(), "--manifest", workshop.manifest, "--out", file]
+    code, line = failed(capsys, *command)
+    assert (code, f"{file}: " in line, "choose another place" in line) == (1, True, True)
 
 
 def test_a_set_without_held_out_pairs_is_said(workshop: Workshop, tmp_path: Path) -> None:

@@ -198,7 +198,11 @@ def sample_of(manifest: Manifest, pair: Pair, longest_px: int | None = None) -> 
     Raises:
         PhotoError: the photo or the mask is missing, damaged, or no longer of the other's size.
     """
-    photo, mask = load_photo(manifest.file(pair.photo)), read_mask(manifest.file(pair.mask))
+    try:
+        photo = load_photo(manifest.file(pair.photo))
+    except PhotoError as error:
+        raise PhotoError(f"{manifest.file(pair.photo)}: {error}; or run prepare again") from error
+    mask = read_mask(manifest.file(pair.mask))
     if photo.shape[:2] != mask.shape:
         raise PhotoError(f"{pair.photo}: its mask has another size by now; run prepare again")
     scale = 1.0

@@ -6,7 +6,6 @@ person (see `review`). Hair and beard below the line stay.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -39,7 +38,7 @@ from headcut_train.manifest import (
     read_mask,
     write_manifest,
 )
-from headcut_train.prepare import on_all_cores, write_png
+from headcut_train.prepare import LeftOut, as_table, on_all_cores, write_png
 
 DOUBTFUL = 0.5
 """Below this confidence a pair is put aside until a person accepts it."""
@@ -184,10 +183,11 @@ def summary(manifest: Manifest) -> str:
     """Return how many pairs were cut, how surely, and why the others were put aside."""
     cut = [pair for pair in manifest.pairs if pair.whole]
     used = [pair for pair in cut if pair.used]
-    asides = Counter(pair.aside.split(":")[0] for pair in cut if not pair.used)
-    lines = [f"{manifest.path}: {len(used)} of {len(cut)} necks cut, {len(cut) - len(used)} aside"]
-    lines += [f"{count:6}  {reason or 'dropped'}" for reason, count in asides.most_common()]
-    return "\n".join(lines)
+    asides = [
+        LeftOut(pair.name, pair.aside.split(":")[0] or "dropped") for pair in cut if not pair.used
+    ]
+    heading = f"{manifest.path}: {len(used)} of {len(cut)} necks cut, {len(asides)} aside"
+    return f"{heading}\n{as_table(asides)}".rstrip()
 
 
 def by_doubt(pairs: Sequence[Pair]) -> list[Pair]:
