@@ -93,7 +93,10 @@ function usableThreads(): number {
   return Math.min(MAX_THREADS, navigator.hardwareConcurrency || 1);
 }
 
-async function fetchBytes(url: string, onProgress: (share: number) => void): Promise<Uint8Array> {
+export async function fetchBytes(
+  url: string,
+  onProgress: (share: number) => void = () => {},
+): Promise<Uint8Array> {
   const response = await fetch(url);
   if (!response.ok || !response.body) throw new Error(`${response.status} for ${url}`);
   const total = Number(response.headers.get("content-length"));

@@ -5,7 +5,7 @@
 
 import loaderUrl from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";
 import wasmUrl from "onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url";
-import { type LoadedNetworks, openNetworks } from "./model";
+import { fetchBytes, type LoadedNetworks, openNetworks } from "./model";
 import type { Networks } from "./pipeline";
 import type { Picture } from "./resample";
 
@@ -62,9 +62,10 @@ async function loadOnGpu(folder: string): Promise<LoadedNetworks> {
   ort.env.wasm.numThreads = 1;
   ort.env.logLevel = "error";
   const names = ["finder.onnx", "segmenter.onnx"];
-  const fetched = names.map((name) => fetch(new URL(name, folder)).then((file) => file.arrayBuffer()));
-  const [finderFile, segmenterFile] = await Promise.all(fetched);
-  return openNetworks(ort, new Uint8Array(finderFile), new Uint8Array(segmenterFile), "webgpu");
+  const [finderFile, segmenterFile] = await Promise.all(
+    names.map((name) => fetchBytes(new URL(name, folder).href)),
+  );
+  return openNetworks(ort, finderFile, segmenterFile, "webgpu");
 }
 
 /**
