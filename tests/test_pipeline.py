@@ -14,6 +14,8 @@ import headcut
 from headcut import CutOut, HeadCutter, PhotoError, PhotoLimits
 from headcut.find import Head
 from headcut.geometry import FloatArray, U8Array
+from headcut.photo import read_photo
+from headcut.pipeline import SeenHead, cut_one
 
 
 def iou(head: CutOut, truth: np.ndarray) -> float:
@@ -63,6 +65,17 @@ class LostFinder(RedFinder):
 
 def test_head_outside_the_photo_is_dropped() -> None:
     assert HeadCutter(finder=LostFinder(), segmenter=RedSegmenter()).cut(picture(150)) == []
+
+
+def test_what_only_doubt_connects_with_the_head_is_left_out() -> None:
+    """A collar that the network believes in, below a neck that it is in doubt of."""
+    masks = np.zeros((2, 128, 128), np.float32)
+    masks[0, 10:60, 40:90], masks[0, 60:84, 40:90], masks[0, 84:110, 40:90] = 1.0, 0.3, 1.0
+    seen = SeenHead(Head((40.0, 10.0, 90.0, 60.0), 0.9), masks, (0.0, 0.0, 128.0, 128.0))
+    cut = cut_one(read_photo(picture(width=128, height=128)), seen, "none")
+    assert cut is not None
+    assert cut.alpha[20:50, 50:80].min() == 1
+    assert cut.alpha[70:].max() == 0
 
 
 def test_what_is_transparent_in_the_photo_stays_transparent(cutter: HeadCutter) -> None:

@@ -183,7 +183,7 @@ def test_wrong_places_are_one_line(
     assert (code, "no such checkpoint" in line) == (1, True)
 
 
-def test_a_photo_that_went_missing_is_named(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_photo_that_went_missing_is_named(workshop: Workshop) -> None:
     manifest = read_manifest(workshop.manifest)
     gone = replace(manifest.pairs[0], photo="gone.jpg")
     with pytest.raises(PhotoError, match=r"gone.jpg: no such file.*prepare again"):

@@ -185,6 +185,7 @@ def cut_one(photo: Photo, seen: SeenHead, neck: Neck) -> CutOut | None:
     pixel = (seen.box[2] - seen.box[0]) / len(head_mask)
     reach_px = SHORT_NECK * (seen.head.box_px[3] - seen.head.box_px[1]) / pixel
     mask = firm_mask(with_neck(head_mask, neck_mask, neck, reach_px))
+    # What was in doubt connects no longer: a collar stands alone.
     mask = without_islands(mask, seen.box, inside_photo(seen.head.box_px, photo.shape))
     alpha, covered_px = paste_alpha(mask, seen.box, photo.shape)
     left, top, right, bottom = covered_px

@@ -385,8 +385,10 @@ def main() -> None:
         typer.echo(f"headcut-train: {error}", err=True)
         raise SystemExit(2 if isinstance(error, OptionError) else 1) from error
     except OSError as error:  # a sheet or a run's folder that cannot be written
-        reason = f"{error.filename}: {(error.strerror or str(error)).lower()}"
-        typer.echo(f"headcut-train: {reason}; choose another place", err=True)
+        reason = str(error)
+        if error.filename and error.strerror:
+            reason = f"{error.filename}: {error.strerror.lower()}; choose another place"
+        typer.echo(f"headcut-train: {reason}", err=True)
         raise SystemExit(1) from error
 
 
