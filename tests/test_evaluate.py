@@ -145,6 +145,13 @@ def test_small_heads_are_counted_apart() -> None:
     assert (row["recall_from_4%"], row["recall_from_6%"]) == (0.5, 1)
 
 
+def test_recall_at_a_precision_leaves_small_heads_out() -> None:
+    """The small head counts neither as found nor as missed; the false one would, were it surer."""
+    small = (0.0, 150.0, 6.0, 157.0)
+    heads = [Head(small, 0.9), Head(BOX, 0.3), Head((120, 150, 170, 200), 0.2)]
+    assert found_scores(heads, red_head_sample(BOX, small))["recall_from_4%_at_precision_0.9"] == 1
+
+
 def test_recall_of_sizes_that_no_head_has_is_left_out() -> None:
     row = found_scores([], red_head_sample((0.0, 150.0, 8.0, 160.0)))
     assert "recall_from_4%" in row

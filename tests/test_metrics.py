@@ -14,6 +14,7 @@ from headcut_train.metrics import (
     iou,
     is_found,
     match_heads,
+    recall_at_precision,
 )
 
 ALL = np.ones((4, 4), bool)
@@ -162,3 +163,20 @@ def test_average_precision_by_hand(
     confidences: list[float], right: list[bool], labelled: int, area: float
 ) -> None:
     assert average_precision(confidences, right, labelled) == pytest.approx(area)
+
+
+@pytest.mark.parametrize(
+    ("confidences", "right", "labelled", "recall"),
+    [
+        ([0.9, 0.8], [True, True], 4, 0.5),
+        ([0.9, 0.8, 0.7, 0.6], [True, False, True, True], 3, 1.0),  # 3 of 4 are right in the end
+        ([0.9, 0.8, 0.7], [True, False, False], 2, 0.5),
+        ([0.9], [False], 2, 0.0),
+        ([], [], 2, 0.0),
+        ([0.9], [False], 0, 0.0),
+    ],
+)
+def test_recall_at_a_precision_by_hand(
+    confidences: list[float], right: list[bool], labelled: int, recall: float
+) -> None:
+    assert recall_at_precision(confidences, right, labelled, 0.75) == recall

@@ -28,7 +28,8 @@ SIZE = 128
 
 @pytest.fixture(autouse=True)
 def colours_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenes, "photometric", lambda picture, rng: np.array(picture))
+    monkeypatch.setattr(scenes, "photometric", lambda picture, rng, **_: np.array(picture))
+    monkeypatch.setattr(scenes, "COVERED_SHARE", 0.0)
 
 
 def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
@@ -196,6 +197,37 @@ def test_centres_and_boxes_lie_on_the_heads(monkeypatch: pytest.MonkeyPatch) -> 
             assert intersection_over_union(heads[0].box_px, drawn) > 0.75
             checked += 1
     assert checked > 20
+
+
+def test_box_is_of_the_turned_head() -> None:
+    """Heads are ellipses to the turning: a box is as tight around a turned one as it was."""
+    sample = red_head_sample((40.0, 60.0, 80.0, 140.0))
+    look = (0.0, 20.0, 180.0, 200.0)
+    label = scenes._mask_labels(sample)
+    for angle in (-30.0, 17.0):
+        image, _ = scenes._rendered(sample.photo, label, look, SIZE, angle)
+        (box,) = scenes._turned(sample.boxes, look, SIZE, angle)
+        red = (image[..., 0] > 130) & (image[..., 1] < 100)
+        rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
+        drawn = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        np.testing.assert_allclose(box, drawn, atol=1.5)
+
+
+def test_hats_cover_the_upper_part_of_heads_and_empty_places_too() -> None:
+    """Were they on heads alone, a hat would be a head."""
+    image = np.full((SIZE, SIZE, 3), 3, np.uint8)
+    boxes = np.array([(50, 40, 80, 80)], np.float32)
+    sources = sources_with()
+    upper, lower, elsewhere = 0, 0, 0
+    for seed in range(40):
+        changed = (scenes._covered(image, boxes, sources, np.random.default_rng(seed)) != 3).any(2)
+        upper += changed[44:50, 60:70].all()
+        lower += changed[70:80, 60:70].any()
+        changed[30:80, 40:90] = False
+        elsewhere += changed.any()
+    assert 10 <= upper <= 30
+    assert elsewhere >= 10
+    assert lower <= 8  # by an empty place's that fell there
 
 
 def test_two_heads_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,11 @@ from headcut.geometry import U8Array
 Random = np.random.Generator
 
 
-def photometric(picture: U8Array, rng: Random) -> U8Array:
-    """Return the picture (S, S, 3) uint8 with changed colours and quality, geometry untouched."""
+def photometric(picture: U8Array, rng: Random, *, coarsest: float = 0.3) -> U8Array:
+    """Return the picture (S, S, 3) uint8 with changed colours and quality, geometry untouched.
+
+    Some lose details, down to what a picture of `coarsest` times the size would show.
+    """
     image = _toned(Image.fromarray(picture), rng)
     if rng.random() < 0.08:
         image = image.convert("L").convert("RGB")
@@ -22,8 +25,8 @@ def photometric(picture: U8Array, rng: Random) -> U8Array:
     quality = rng.random()
     if quality < 0.1:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.6)))
-    elif quality < 0.22:  # a small picture enlarged
-        small = int(image.width * rng.uniform(0.3, 0.8))
+    elif quality < 0.28:  # a small picture enlarged
+        small = int(image.width * np.exp(rng.uniform(np.log(coarsest), np.log(0.8))))
         image = image.resize((small, small), Image.Resampling.BILINEAR).resize(image.size)
     if rng.random() < 0.12:
         image = _noisy(image, rng)

@@ -25,6 +25,7 @@ from headcut_train.metrics import (
     iou,
     is_found,
     match_heads,
+    recall_at_precision,
 )
 from headcut_train.scenes import COMPOSED_OF, Composed, composed
 from headcut_train.sources import HEAD, KNOWN, NECK, SEARCHED, Sample
@@ -43,6 +44,9 @@ FEWEST_TAGGED = 10
 
 HEIGHTS = (0.04, 0.06)
 """Shares of the photo's height from which on heads are counted apart."""
+
+PRECISION = 0.9
+"""At which recall is given, whatever the finder's own threshold."""
 
 
 @dataclass
@@ -87,6 +91,8 @@ class FoundScores:
     false: int = 0
     confidences: list[float] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
+    found_heights: list[float] = field(default_factory=list)
+    """Of the labelled heads that were found, as `heights`; 0 for a false one."""
     heights: list[float] = field(default_factory=list)
     """Of the labelled heads, as shares of the photo's height."""
     hit: list[bool] = field(default_factory=list)
@@ -100,19 +106,21 @@ class FoundScores:
         """Count one photo; `heads` may hold some below the threshold, for the curve."""
         ordered = sorted(heads, key=lambda head: -head.confidence)
         taken = match_heads([head.box_px for head in ordered], sample.boxes)
+        heights = [float(box[3] - box[1]) / len(sample.plane) for box in sample.boxes]
         found, false = set(), 0
         for head, label in zip(ordered, taken, strict=True):
             if label is None and not counts_as_false(head, sample):
                 continue
             self.confidences.append(head.confidence)
             self.right.append(label is not None)
+            self.found_heights.append(0.0 if label is None else heights[label])
             if head.confidence >= threshold:
                 found.add(label)
                 false += label is None
         self.photos += 1
         self.false += false
         self.photos_with_false += false > 0
-        self.heights += [float(b[3] - b[1]) / len(sample.plane) for b in sample.boxes]
+        self.heights += heights
         self.hit += [i in found for i in range(len(sample.boxes))]
         self.tags += sample.tags or [()] * len(sample.boxes)
 
@@ -140,6 +148,19 @@ class FoundScores:
                 }
         return rows
 
+    def _recall_at(self) -> float:
+        """Return the recall from the first of `HEIGHTS` on, where the precision is `PRECISION`."""
+        counted = [
+            (confidence, right)
+            for confidence, right, height in zip(
+                self.confidences, self.right, self.found_heights, strict=True
+            )
+            if not right or height >= HEIGHTS[0]
+        ]
+        confidences, right = zip(*counted, strict=True) if counted else ((), ())
+        labelled = sum(height >= HEIGHTS[0] for height in self.heights)
+        return recall_at_precision(confidences, right, labelled, PRECISION)
+
     def row(self) -> dict[str, float]:
         """Return the scores by name; a score that nothing counts in is left out."""
         row: dict[str, float] = {"photos": self.photos, "heads": len(self.hit)}
@@ -153,6 +174,7 @@ class FoundScores:
                 large = heights >= height
                 if large.any():
                     row[f"recall_from_{height:.0%}"] = float(hit[large].mean())
+            row[f"recall_from_{HEIGHTS[0]:.0%}_at_precision_{PRECISION}"] = self._recall_at()
             row["average_precision"] = average_precision(self.confidences, self.right, len(hit))
         if any(self.tags):
             not_tiny = np.array(["tiny" not in tags for tags in self.tags])

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from headcut.geometry import BoolArray, Box, FloatArray
+
+IntArray = NDArray[np.int64]
 
 BOUNDARY_TOLERANCE = 0.0075
 """Of a photo's diagonal: how far apart two boundaries may lie and still agree (as in DAVIS)."""
@@ -77,13 +82,26 @@ def match_heads(boxes: list[Box], labels: FloatArray) -> list[int | None]:
     return taken
 
 
-def average_precision(confidences: list[float], right: list[bool], labelled: int) -> float:
+def recall_at_precision(
+    confidences: Sequence[float], right: Sequence[bool], labelled: int, least: float
+) -> float:
+    """Return the largest recall of found heads at a precision of at least `least`."""
+    hits, precision = _curve(confidences, right)
+    return float(hits[precision >= least].max(initial=0) / labelled) if labelled else 0.0
+
+
+def _curve(confidences: Sequence[float], right: Sequence[bool]) -> tuple[IntArray, FloatArray]:
+    """Return how many of the surest 1, 2, 3... found heads are right, and which share of them."""
+    order = np.argsort(-np.array(confidences), kind="stable")
+    hits = np.array(right, int)[order].cumsum()
+    return hits, hits / np.arange(1, len(hits) + 1)
+
+
+def average_precision(confidences: Sequence[float], right: Sequence[bool], labelled: int) -> float:
     """Return the area under the precision-recall curve of found heads, all points interpolated."""
     if not labelled or not confidences:
         return 0.0
-    order = np.argsort(-np.array(confidences), kind="stable")
-    hits = np.array(right)[order].cumsum()
-    precision = hits / np.arange(1, len(hits) + 1)
+    hits, precision = _curve(confidences, right)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     gained = np.diff(np.concatenate([[0], hits]))
     return float((envelope * gained).sum() / labelled)

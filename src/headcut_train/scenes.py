@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from headcut.geometry import (
     BoolArray,
@@ -79,15 +79,18 @@ def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
 # ---------------------------------------------------------------- near: one head fills the crop
 
 NEAR_MIX = {
-    "celebamask": 0.46,
-    "lfw_parts": 0.18,
+    "celebamask": 0.38,
+    "lfw_parts": 0.16,
     "clothing_coparsing": 0.11,
     "figaro_hair": 0.05,
-    "scut_heads": 0.1,
-    "person_crops": 0.1,
+    "scut_heads": 0.14,
+    "person_crops": 0.16,
 }
 """Share of each source in near pictures."""
 
+
+COARSEST = 0.12
+"""What the smallest heads show in a crop, by its size: a head of 16 pixels is seen enlarged."""
 
 NECK_WEIGHT = 2.0
 """How much a neck's pixel counts: few they are, and a sliver of neck shows."""
@@ -126,7 +129,7 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
             image, channels = _beside_another(image, channels, sources, rng)
     if rng.random() < 0.5:
         image, channels = image[:, ::-1], channels[:, ::-1]
-    return _masked_picture(photometric(image, rng), channels, sample)
+    return _masked_picture(photometric(image, rng, coarsest=COARSEST), channels, sample)
 
 
 def whole_picture(sources: Sources, rng: Random, size: int) -> Picture:
@@ -163,8 +166,9 @@ def _empty_picture(sources: Sources, rng: Random, size: int) -> Picture | None:
         return None
     image = crop_for_model(sample.photo, look, size)
     image = _upturned(image, rng) if _is_scene(sample) else image
+    image = image[:, ::-1] if rng.random() < 0.5 else image
     return Picture(
-        image=photometric(image[:, ::-1] if rng.random() < 0.5 else image, rng),
+        image=photometric(image, rng, coarsest=COARSEST),
         target=np.zeros((2, size, size), np.float32),
         weight=np.ones((2, size, size), np.float32),
         box_weight=np.zeros((1, 1), np.float32),
@@ -341,6 +345,9 @@ FAR_MIX = {
 }
 """Share of each source in far pictures; "composed" sets people into a scene."""
 
+COVERED_SHARE, COVERED_MOST = 0.2, 8
+"""Share of far pictures with hats on their heads, and the most that empty places get."""
+
 SMALLEST_HEAD = 5 / 256
 """A head below this share of the look is neither to be found nor wrong to find."""
 
@@ -355,19 +362,70 @@ def far_picture(sources: Sources, rng: Random, size: int) -> Picture:
     else:
         sample = _pick(sources[kind], rng)
         look = _far_look(sample, rng)
-        image = crop_for_model(sample.photo, look, size)
+        angle = float(np.clip(rng.normal(0, 11), -30, 30)) if rng.random() < 0.45 else 0.0
         bit = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
-        rendered = crop_for_model(np.repeat(bit[..., None], 3, axis=2), look, size // FINDER_STRIDE)
-        searched = rendered[..., 0] > 100  # grey outside the photo counts: there is no head
+        labels = np.repeat(bit[..., None], 3, axis=2)
+        image, rendered = _rendered(sample.photo, (labels,), look, size, angle)
+        middle = FINDER_STRIDE // 2
+        # Grey outside the photo counts: there is no head.
+        searched = rendered[middle::FINDER_STRIDE, middle::FINDER_STRIDE, 0] > 100
+        boxes, ignored = (_turned(b, look, size, angle) for b in (sample.boxes, sample.ignored))
         image = _upturned(image, rng) if kind == "scenes" else image
-        scale = size / (look[2] - look[0])
-        origin = np.array([look[0], look[1]] * 2, np.float32)
-        boxes, ignored = (sample.boxes - origin) * scale, (sample.ignored - origin) * scale
+    if rng.random() < COVERED_SHARE:
+        image = _covered(image, boxes, sources, rng)
     if rng.random() < 0.5:
         image, searched = image[:, ::-1], searched[:, ::-1]
         boxes, ignored = _mirrored(boxes, size), _mirrored(ignored, size)
     target, weight, box_weight = centre_maps(boxes, ignored, searched, size)
     return Picture(photometric(image, rng), target, weight, box_weight)
+
+
+def _turned(boxes: FloatArray, look: Box, size: int, angle: float) -> FloatArray:
+    """Return boxes (N, 4) of a photo in pixels of a look at it, as `_rendered` turns it.
+
+    A head is taken for the ellipse in its box; the box of the turned ellipse is returned.
+    """
+    scale = size / (look[2] - look[0])
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    x = (boxes[:, 0] + boxes[:, 2] - look[0] - look[2]) / 2 * scale
+    y = (boxes[:, 1] + boxes[:, 3] - look[1] - look[3]) / 2 * scale
+    x, y = x * cos + y * sin + size / 2, y * cos - x * sin + size / 2
+    width, height = (boxes[:, 2] - boxes[:, 0]) * scale, (boxes[:, 3] - boxes[:, 1]) * scale
+    half_width = np.hypot(width * cos, height * sin) / 2
+    half_height = np.hypot(height * cos, width * sin) / 2
+    corners = (x - half_width, y - half_height, x + half_width, y + half_height)
+    return np.stack(corners, axis=1).astype(np.float32)
+
+
+def _covered(image: U8Array, boxes: FloatArray, sources: Sources, rng: Random) -> U8Array:
+    """Put what could be a hat or a helmet on half of the heads, and on as many empty places.
+
+    It is an ellipse over the upper part of a box, of one colour or cut from a scene.
+    """
+    size = len(image)
+    places = [tuple(box) for box in boxes if rng.random() < 0.5]
+    for left, top, right, bottom in places[:COVERED_MOST]:
+        x, y = rng.uniform(0, size, 2)
+        places.append((x, y, x + right - left, y + bottom - top))
+    mask = Image.new("L", (size, size))
+    draw = ImageDraw.Draw(mask)
+    for left, top, right, bottom in places:
+        w, h = (right - left) * rng.uniform(0.05, 0.2), bottom - top
+        over = (
+            left - w,
+            top - h * rng.uniform(0, 0.1),
+            right + w,
+            top + h * rng.uniform(0.35, 0.6),
+        )
+        draw.ellipse(tuple(map(float, over)), fill=255)
+        # Its brim is flat: a helmet ends there.
+        draw.rectangle((over[0], over[3] - (over[3] - over[1]) * 0.3, over[2], over[3]), fill=0)
+    cover = _scene(sources, rng, size)
+    if rng.random() < 0.6:
+        shade = cover.mean(axis=2, keepdims=True) / 255 * rng.uniform(0.2, 0.8) + 0.5
+        cover = np.clip(shade * rng.uniform(0, 255, 3), 0, 255).astype(np.uint8)
+    mask = mask.filter(ImageFilter.GaussianBlur(0.7))
+    return _blend(cover, image, np.asarray(mask)[..., None].astype(np.float32) / 255)
 
 
 def _mirrored(boxes: FloatArray, size: int) -> FloatArray:
