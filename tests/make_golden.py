@@ -71,7 +71,7 @@ class MadeFinder:
         cells = 8
         centre = self.random.random((1, cells, cells)).astype(np.float16) ** 6
         boxes = self.random.normal(0, 0.3, (4, cells, cells)).astype(np.float16)
-        boxes[2:] += 1
+        boxes[2:] += np.where(self.random.random((cells, cells)) < 0.1, -0.8, 1)  # small and large
         boxes *= centre > 0.1
         centre, boxes = centre.astype(np.float32), boxes.astype(np.float32)
         self.maps.append([centre, boxes])

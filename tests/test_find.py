@@ -15,8 +15,11 @@ from PIL import Image
 
 from headcut.errors import ModelError
 from headcut.find import (
+    CLOSER_SHARE,
+    MOST_CLOSER,
     Head,
     HeadFinder,
+    closer_looks,
     heads_in_maps,
     intersection_over_union,
     looks_at,
@@ -235,6 +238,48 @@ def test_small_head_is_found_by_a_tile_alone() -> None:
     box = (1030, 230, 1058, 260)
     (found,) = found_boxes(photo_with(box, shape=(800, 1600)))
     assert intersection_over_union(found, box) > 0.8
+
+
+class Shortsighted(SquareModel):
+    """Is sure of heads of at least 12 pixels of its 256 alone."""
+
+    def run(self, image: U8Array) -> list[FloatArray]:
+        centre, box = super().run(image)
+        return [np.where(np.exp(box[1 + 2]) * 4 < 12, np.minimum(centre, 0.2), centre), box]
+
+
+def test_small_head_is_looked_at_closer() -> None:
+    """In its tile it has 9 pixels, and is doubtful; one closer look at it makes sure."""
+    box = (1030, 230, 1058, 260)
+    model = Shortsighted()
+    (found,) = HeadFinder(model).find(photo_with(box, shape=(800, 1600)))
+    assert found.confidence > 0.5
+    without = Shortsighted()
+    assert HeadFinder(without).find(photo_with(shape=(800, 1600))) == []
+    assert model.looks == without.looks + 1
+
+
+def small_heads(count: int, *, height: float = 10.0, apart: float = 200.0) -> list[Head]:
+    """Return heads in rows of ten, the later the surer."""
+    places = [(apart * (i % 10), apart * (i // 10)) for i in range(count)]
+    return [Head((x, y, x + height, y + height), 0.3 + 0.01 * i) for i, (x, y) in enumerate(places)]
+
+
+def test_closer_looks_are_around_the_surest_small_heads_and_few() -> None:
+    shape, whole = (2000, 2000), (0.0, 0.0, 2000.0, 2000.0)
+    looks = closer_looks([(whole, small_heads(50, apart=220))], shape, 0.15)
+    assert len(looks) == MOST_CLOSER
+    left, top, right, bottom = looks[0]
+    assert right - left == bottom - top == CLOSER_SHARE * 2000
+    assert ((left + right) / 2, (top + bottom) / 2) == (9 * 220 + 5, 4 * 220 + 5)
+    assert closer_looks([(whole, small_heads(50, height=200))], shape, 0.15) == []
+    assert closer_looks([(whole, small_heads(50))], shape, 0.9) == []
+
+
+def test_one_closer_look_is_enough_for_neighbours() -> None:
+    whole = (0.0, 0.0, 2000.0, 2000.0)
+    looks = closer_looks([(whole, small_heads(50, apart=15))], (2000, 2000), 0.15)
+    assert len(looks) == 1
 
 
 def test_head_far_down_a_narrow_photo_is_not_shifted() -> None:

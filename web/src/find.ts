@@ -18,6 +18,9 @@ const VISIBLE = [0.03, 0.95];
 const WIDE_SIDES = 1.5;
 const WIDE_VISIBLE = 0.35;
 const TILE_SHARE = 0.5;
+const CLOSER_SHARE = 0.3;
+const SMALL = 0.09;
+const MOST_CLOSER = 24;
 const SEEN_PX = 1024;
 const WORTH_TILES_PX = 320;
 
@@ -77,11 +80,13 @@ export async function findHeads(
 ): Promise<Head[]> {
   const seen = shrunkTo(photo, SEEN_PX);
   const looks: Look[] = [];
-  for (const box of looksAt(seen)) {
+  const look = async (box: Box) => {
     const maps = await run(cropForModel(seen, box, size));
     const heads = headsInMaps(maps, box, FAINT).filter((h) => isFor(box, h.box, seen));
     looks.push({ box, heads });
-  }
+  };
+  for (const box of looksAt(seen)) await look(box);
+  for (const box of closerLooks(looks, seen)) await look(box);
   const sure = looks.flatMap((look) => look.heads).filter((h) => h.confidence >= PROPOSED);
   const found = distinct(sure)
     .map((head) => agreed(head, looks, seen))
@@ -104,6 +109,23 @@ export function looksAt(photo: Size): Box[] {
     }
   }
   return boxes;
+}
+
+/** Return squares around the small heads that looks propose, around the surest first. */
+export function closerLooks(looks: Look[], photo: Size): Box[] {
+  const side = CLOSER_SHARE * Math.max(photo.width, photo.height);
+  const reach = 0.35 * side;
+  const isSmall = (head: Head, look: Box) =>
+    head.confidence >= PROPOSED && head.box[3] - head.box[1] < SMALL * (look[2] - look[0]);
+  const small = looks.flatMap(({ box, heads }) => heads.filter((head) => isSmall(head, box)));
+  const chosen: Box[] = [];
+  for (const { box } of small.sort((a, b) => b.confidence - a.confidence)) {
+    const square = centredSquare((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, side);
+    const isNear = (other: Box) =>
+      Math.abs(square[0] - other[0]) < reach && Math.abs(square[1] - other[1]) < reach;
+    if (chosen.length < MOST_CLOSER && !chosen.some(isNear)) chosen.push(square);
+  }
+  return chosen;
 }
 
 function tileStarts(extent: number, side: number): number[] {
