@@ -44,8 +44,16 @@ class EmptySegmenter(RedSegmenter):
 
 
 def test_head_without_pixels_is_dropped() -> None:
-    cutter = HeadCutter(finder=RedFinder(), segmenter=EmptySegmenter())
-    assert cutter.cut(picture(150)) == []
+    """Also from what is found, however sure the finder is: nothing of it could be cut."""
+
+    class SureFinder(RedFinder):
+        def confidence(self, head: Head, share: float, photo_shape: tuple[int, int]) -> float:
+            return 1.0
+
+    for finder in (RedFinder(), SureFinder()):
+        cutter = HeadCutter(finder=finder, segmenter=EmptySegmenter())
+        assert cutter.cut(picture(150)) == []
+        assert cutter.find(picture(150)) == []
 
 
 def test_head_that_leaves_the_photo_is_cut_at_its_border(cutter: HeadCutter) -> None:

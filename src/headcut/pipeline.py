@@ -143,7 +143,11 @@ class HeadCutter:
             if self.finder.confidence(head, 1.0, shape) >= self.finder.threshold
         )
         looked = (self._look_closely(pixels, head) for head in hopeful)
-        seen = [s for s in looked if s.head.confidence >= self.finder.threshold]
+        seen = [
+            s
+            for s in looked
+            if s.head.confidence >= self.finder.threshold and (s.masks[0] > 0.5).any()
+        ]
         whole = without_parts([s.head for s in seen])
         return [s for s in seen if s.head in whole]
 

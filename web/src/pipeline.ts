@@ -68,7 +68,8 @@ export async function lookForHeads(
   for (const [i, head] of hopeful.entries()) {
     onProgress(0.5 + (0.5 * i) / hopeful.length);
     const looked = await lookClosely(photo, head, networks);
-    if (looked.head.confidence >= networks.threshold) seen.push(looked);
+    const anySure = looked.masks.head.data.some((v) => v > 0.5);
+    if (looked.head.confidence >= networks.threshold && anySure) seen.push(looked);
   }
   return seen.filter((s) => !seen.some((other) => isPart(s.head, other.head)));
 }
@@ -99,7 +100,6 @@ export async function lookAgain(
   networks: Networks,
 ): Promise<SeenHead> {
   const { head, masks } = seen;
-  if (!masks.head.data.some((v) => v > 0.5)) return seen;
   const both = masks.head.data.map((v, i) => Math.max(v, masks.neck.data[i]));
   const framing = neck === NECKS.none ? masks.head : { ...masks.head, data: both };
   const box = framedBox(framing, seen.box, photo);
