@@ -150,6 +150,22 @@ def test_found_heads_are_those_that_are_cut(cutter: HeadCutter) -> None:
     assert [head.confidence for head in found] == [cut.confidence for cut in cuts]
 
 
+class LeaningSegmenter(RedSegmenter):
+    """Sees what is there some pixels further left than it is."""
+
+    def segment(self, crops: U8Array) -> FloatArray:
+        return np.roll(super().segment(crops), -4, axis=-1)
+
+
+def test_last_look_leans_to_no_side() -> None:
+    """It is the mean of a look at the crop and one at its mirror image."""
+    photo = picture(150)
+    (head,) = HeadCutter(finder=RedFinder(), segmenter=LeaningSegmenter()).cut(photo)
+    columns = np.average(np.arange(photo.width), weights=head.alpha.sum(axis=0))
+    red = np.average(np.arange(photo.width), weights=is_red(np.asarray(photo)).sum(axis=0))
+    assert columns == pytest.approx(red, abs=1)
+
+
 def test_limits_are_the_cutters_own() -> None:
     cutter = HeadCutter(
         finder=RedFinder(), segmenter=RedSegmenter(), limits=PhotoLimits(max_megapixels=0.01)

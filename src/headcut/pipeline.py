@@ -172,14 +172,21 @@ class HeadCutter:
             # CelebAMask-HQ 0.918 -> 0.924, full-body photos 0.876 -> 0.880, LFW 0.913 -> 0.914.
             framing = masks[0] if self.neck == "none" else masks.max(axis=0)
             framed = framed_box(framing, box, shape)
-            framed_masks = self._masks(pixels, framed, visible)
+            framed_masks = self._masks(pixels, framed, visible, twice=True)
             if (framed_masks[0] > 0.5).any():
                 box, masks = framed, framed_masks
         return SeenHead(head, masks, box)
 
-    def _masks(self, pixels: U8Array, box: Box, head_box: Box) -> FloatArray:
+    def _masks(
+        self, pixels: U8Array, box: Box, head_box: Box, *, twice: bool = False
+    ) -> FloatArray:
+        """Return the segmenter's masks of a square; the mean with its mirror image's if `twice`."""
         crop = crop_for_model(pixels, box, self.segmenter.size)
-        head, neck = self.segmenter.segment(crop[None])[0]
+        masks = self.segmenter.segment(crop[None])[0]
+        if twice:
+            mirrored = self.segmenter.segment(np.ascontiguousarray(crop[None, :, ::-1]))[0]
+            masks = (masks + mirrored[..., ::-1]) / 2
+        head, neck = masks
         return np.stack([without_islands(head, box, head_box), neck])
 
 

@@ -18,7 +18,7 @@ import {
   widerBox,
 } from "./geometry";
 import { type Neck, NECKS, SHORT_NECK, withNeck } from "./neck";
-import type { Picture, Plane } from "./resample";
+import { newPicture, type Picture, type Plane } from "./resample";
 import { shareOfHead, withoutIslands } from "./segment";
 
 const MOST_WIDENINGS = 2;
@@ -105,18 +105,42 @@ export async function lookAgain(
   const box = framedBox(framing, seen.box, photo);
   if (!box) return seen;
   const visible = insidePhoto(head.box, photo);
-  const framed = await masksOf(photo, box, visible, networks);
+  const framed = await masksOf(photo, box, visible, networks, true);
   return framed.head.data.some((v) => v > 0.5) ? { head, box, masks: framed } : seen;
 }
 
+/** What the segmenter says of a square; the mean with its mirror image's if `twice`. */
 async function masksOf(
   photo: Picture,
   box: Box,
   headBox: Box,
   networks: Networks,
+  twice = false,
 ): Promise<Masks> {
-  const { head, neck } = await networks.segment(cropForModel(photo, box, networks.segmenterSize));
+  const crop = cropForModel(photo, box, networks.segmenterSize);
+  let { head, neck } = await networks.segment(crop);
+  if (twice) {
+    const mirrored = await networks.segment(mirrorImage(crop));
+    [head, neck] = [meanOf(head, mirrored.head), meanOf(neck, mirrored.neck)];
+  }
   return { head: withoutIslands(head, box, headBox), neck };
+}
+
+function mirrorImage({ width, height, data }: Picture): Picture {
+  const mirrored = newPicture(width, height);
+  const [from, to] = [new Uint32Array(data.buffer), new Uint32Array(mirrored.data.buffer)];
+  for (let i = 0; i < from.length; i++) to[i] = from[mirrorIndex(i, width)];
+  return mirrored;
+}
+
+function meanOf(plane: Plane, mirrored: Plane): Plane {
+  const { width } = plane;
+  const data = plane.data.map((v, i) => (v + mirrored.data[mirrorIndex(i, width)]) / 2);
+  return { ...plane, data };
+}
+
+function mirrorIndex(i: number, width: number): number {
+  return i - (i % width) + width - 1 - (i % width);
 }
 
 /** Return a head's place in the same photo at another size. */
