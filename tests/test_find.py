@@ -245,7 +245,7 @@ class Shortsighted(SquareModel):
 
     def run(self, image: U8Array) -> list[FloatArray]:
         centre, box = super().run(image)
-        return [np.where(np.exp(box[1 + 2]) * 4 < 12, np.minimum(centre, 0.2), centre), box]
+        return [np.where(np.exp(box[3]) * 4 < 12, np.minimum(centre, 0.2), centre), box]
 
 
 def test_small_head_is_looked_at_closer() -> None:

@@ -148,17 +148,17 @@ class FoundScores:
                 }
         return rows
 
-    def _recall_at(self) -> float:
-        """Return the recall from the first of `HEIGHTS` on, where the precision is `PRECISION`."""
+    def _recall_at_precision(self, least: float) -> float:
+        """Return the recall of heads of a height on, where their precision is `PRECISION`."""
         counted = [
             (confidence, right)
             for confidence, right, height in zip(
                 self.confidences, self.right, self.found_heights, strict=True
             )
-            if not right or height >= HEIGHTS[0]
+            if not right or height >= least
         ]
         confidences, right = zip(*counted, strict=True) if counted else ((), ())
-        labelled = sum(height >= HEIGHTS[0] for height in self.heights)
+        labelled = sum(height >= least for height in self.heights)
         return recall_at_precision(confidences, right, labelled, PRECISION)
 
     def row(self) -> dict[str, float]:
@@ -174,7 +174,8 @@ class FoundScores:
                 large = heights >= height
                 if large.any():
                     row[f"recall_from_{height:.0%}"] = float(hit[large].mean())
-            row[f"recall_from_{HEIGHTS[0]:.0%}_at_precision_{PRECISION}"] = self._recall_at()
+                    at_precision = f"recall_from_{height:.0%}_at_precision_{PRECISION}"
+                    row[at_precision] = self._recall_at_precision(height)
             row["average_precision"] = average_precision(self.confidences, self.right, len(hit))
         if any(self.tags):
             not_tiny = np.array(["tiny" not in tags for tags in self.tags])

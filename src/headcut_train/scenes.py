@@ -120,7 +120,7 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
     target = int(rng.integers(len(sample.boxes))) if len(sample.boxes) else None
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
     look = _near_look(sample, target, rng)
-    angle = float(np.clip(rng.normal(0, 11), -30, 30)) if rng.random() < 0.45 else 0.0
+    angle = _angle(rng)
     image, channels = _rendered(sample.photo, labels, look, size, angle)
     if (sample.plane[::8, ::8] & PERSON).any():
         if rng.random() < 0.25:
@@ -130,6 +130,11 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
     if rng.random() < 0.5:
         image, channels = image[:, ::-1], channels[:, ::-1]
     return _masked_picture(photometric(image, rng, coarsest=COARSEST), channels, sample)
+
+
+def _angle(rng: Random) -> float:
+    """Return by how many degrees to turn a picture; more than half are not turned."""
+    return float(np.clip(rng.normal(0, 11), -30, 30)) if rng.random() < 0.45 else 0.0
 
 
 def whole_picture(sources: Sources, rng: Random, size: int) -> Picture:
@@ -362,7 +367,7 @@ def far_picture(sources: Sources, rng: Random, size: int) -> Picture:
     else:
         sample = _pick(sources[kind], rng)
         look = _far_look(sample, rng)
-        angle = float(np.clip(rng.normal(0, 11), -30, 30)) if rng.random() < 0.45 else 0.0
+        angle = _angle(rng)
         bit = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
         labels = np.repeat(bit[..., None], 3, axis=2)
         image, rendered = _rendered(sample.photo, (labels,), look, size, angle)
