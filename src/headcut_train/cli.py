@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import typer
 from PIL import Image, ImageDraw
-from torch import nn
 from tqdm import tqdm
 
 from headcut.errors import HeadcutError, OptionError
@@ -44,7 +43,7 @@ from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
 from headcut_train.manifest import open_manifests
 from headcut_train.mistakes import MINED_SOURCES, mistakes
-from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS
+from headcut_train.networks import FINDER_STRIDE, NETWORKS, Network
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
 from headcut_train.train import load_weights, open_sources, read_state, save_weights, train
@@ -76,9 +75,9 @@ def samples(
 ) -> None:
     """Draw 40 pictures as the network of a recipe sees them: labels red, unknown pixels dark."""
     network = read_recipe(recipe).network
-    sources = open_sources(_folder(data), cache)
+    sources, size = open_sources(_folder(data), cache), NETWORKS[network].input_size
     tiles = [
-        _drawn(PICTURES[network](sources, np.random.default_rng([seed, i]), INPUT_SIZE))
+        _drawn(PICTURES[network](sources, np.random.default_rng([seed, i]), size))
         for i in range(40)
     ]
     rows = [np.concatenate(tiles[i : i + 8], axis=1) for i in range(0, 40, 8)]
@@ -130,7 +129,7 @@ exports = typer.Typer(
 app.add_typer(exports, name="export")
 
 Trained = Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint: runs/NAME/last.pt.")]
-Network = Annotated[str | None, typer.Option(help="Its network, if not in the file.")]
+NetworkName = Annotated[str | None, typer.Option(help="Its network, if not in the file.")]
 Licence = Annotated[str, typer.Option(help="Of the weights, for the metadata.")]
 ExportData = Annotated[
     Path | None, typer.Option(help="Folder of the data sets; without: compare on the sample photo.")
@@ -142,7 +141,7 @@ Crops = Annotated[int, typer.Option(min=1, help="Pictures to compare on.")]
 def onnx_command(
     model: Trained,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
-    network: Network = None,
+    network: NetworkName = None,
     weights: Annotated[Path | None, typer.Option(help="Also keep weights to go on from.")] = None,
     quantize: Annotated[
         Literal["none", "fp16", "int8"], typer.Option(help="Precision of the weights.")
@@ -180,7 +179,7 @@ def onnx_command(
 def coreml_command(
     model: Trained,
     out: Annotated[Path, typer.Option("--out", "-o", help=".mlpackage or .mlmodel to write.")],
-    network: Network = None,
+    network: NetworkName = None,
     format: Annotated[
         Literal["mlprogram", "neuralnetwork"], typer.Option(help="neuralnetwork: from iOS 14 on.")
     ] = "mlprogram",
@@ -313,7 +312,7 @@ def _coremltools_at_hand() -> Iterator[None]:
         raise OptionError(words) from error
 
 
-def _trained(model: Path, network: str | None) -> tuple[str, nn.Module]:
+def _trained(model: Path, network: str | None) -> tuple[str, Network]:
     """Return a checkpoint's network, by name and loaded."""
     name = network or read_state(model).get("recipe", {}).get("network")
     if name not in NETWORKS:
@@ -330,7 +329,7 @@ def _export_data(data: Path | None) -> Path | None:
 
 def _crops(name: str, data: Path | None, cache: Path, count: int, seed: int = 9) -> U8Array:
     if data is None:
-        return crops_of_sample(count, seed)
+        return crops_of_sample(name, count, seed)
     return crops_of_training(name, open_sources(data, cache), count, seed)
 
 

@@ -1,25 +1,38 @@
 """The networks: ours (a finder and a segmenter on one plan), and two others for comparison.
 
-All take (N, 3, 256, 256) float in [0, 255] and scale it inside, so that a model file needs no
-preprocessing. Channels are multiples of 16 and convolutions dense, because those train and run
-fastest per MAC on CPUs; operators are those that ONNX Runtime, ONNX Runtime Web and Core ML share.
+All take (N, 3, S, S) float in [0, 255] and scale it inside, so that a model file needs no
+preprocessing; S is any multiple of 32, in a model file `input_size`. Channels are multiples of 16
+and convolutions dense, because those train and run fastest per MAC on CPUs; operators are those
+that ONNX Runtime, ONNX Runtime Web and Core ML share.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-INPUT_SIZE = 256
 FINDER_STRIDE = 4
 """Input pixels per cell of the finder's maps."""
 
 
 def _scaled(image: Tensor) -> Tensor:
     return image * (1 / 64) - 2.0  # about [-2, 2], the same for every picture
+
+
+class Network(nn.Module):
+    """What can be trained and exported."""
+
+    input_size: ClassVar[int] = 256
+    """Side of its pictures in a model file, in pixels."""
+    output_names: ClassVar[tuple[str, ...]] = ("mask",)
+
+    def exported(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What the model file gives, by `output_names`: (probability of head,)."""
+        return (torch.sigmoid(self(image)),)
 
 
 class ConvNorm(nn.Sequential):
@@ -103,8 +116,8 @@ class Trunk(nn.Module):
         return x
 
 
-class Segmenter(nn.Module):
-    """Crop -> logits of head and of neck: (N, 2, 256, 256), shuffled from half size to full."""
+class Segmenter(Network):
+    """Crop -> logits of head and of neck: (N, 2, S, S), shuffled from half size to full."""
 
     output_names = ("mask", "neck")
 
@@ -122,8 +135,8 @@ class Segmenter(nn.Module):
         return chance[:, :1], chance[:, 1:]
 
 
-class Finder(nn.Module):
-    """Look -> (N, 5, 64, 64): a logit that a head's centre is here, and its box.
+class Finder(Network):
+    """Look -> (N, 5, S / 4, S / 4): a logit that a head's centre is here, and its box.
 
     Channels 1-4 are the centre's offset from the cell's centre in x and y, in cells, and the
     logarithms of the head's width and height, in cells ("Objects as Points", Zhou et al., 2019).
@@ -148,14 +161,12 @@ class Finder(nn.Module):
         return torch.sigmoid(maps[:, :1]), maps[:, 1:]
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Network):
     """The original's network: plain 3x3 convolutions, max-pooling, bilinear steps back.
 
     32-512 filters, 3.1 M parameters, no normalisation layers; as described for
     SwiftHeadSegmenter, which this project re-creates.
     """
-
-    output_names = ("mask",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,10 +183,6 @@ class EncoderDecoder(nn.Module):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
             x = F.relu(conv(x))
         return self.head(x)
-
-    def exported(self, image: Tensor) -> tuple[Tensor, ...]:
-        """What the model file gives: (probability of head,)."""
-        return (torch.sigmoid(self(image)),)
 
 
 class SqueezeExcite(nn.Module):
@@ -225,13 +232,11 @@ class InvertedResidual(nn.Module):
         return x + self.body(x) if self.has_identity else self.body(x)
 
 
-class LrAspp(nn.Module):
+class LrAspp(Network):
     """MobileNetV3-Small with the LR-ASPP head (Howard et al., 2019), written from the paper.
 
     The last blocks are dilated instead of strided, and the head's large pool spans the whole map.
     """
-
-    output_names = ("mask",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -267,12 +272,8 @@ class LrAspp(nn.Module):
         mask = self.head(up) + self.fine_head(fine)
         return F.interpolate(mask, scale_factor=8.0, mode="bilinear")
 
-    def exported(self, image: Tensor) -> tuple[Tensor, ...]:
-        """What the model file gives: (probability of head,)."""
-        return (torch.sigmoid(self(image)),)
 
-
-NETWORKS: dict[str, type[nn.Module]] = {
+NETWORKS: dict[str, type[Network]] = {
     "finder": Finder,
     "segmenter": Segmenter,
     "encoder-decoder": EncoderDecoder,

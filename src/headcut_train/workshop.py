@@ -12,7 +12,6 @@ from typing import Annotated
 
 import torch
 import typer
-from torch import nn
 
 from headcut.errors import OptionError
 from headcut.find import HeadFinder
@@ -137,9 +136,10 @@ def report(
     scored: list[Scored] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        network: nn.Module = NETWORKS[recipe["network"]]()
+        network = NETWORKS[recipe["network"]]()
         load_weights(network, run / "last.pt")
-        export_onnx(network, recipe["network"], path, threshold=0.5, crops=crops_of_sample(8, 9))
+        crops = crops_of_sample(recipe["network"], 8, 9)
+        export_onnx(network, recipe["network"], path, threshold=0.5, crops=crops)
         table = score_model(
             path,
             manifest,

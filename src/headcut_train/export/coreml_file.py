@@ -25,7 +25,7 @@ from headcut_train.export.crops import Labelled
 from headcut_train.export.mlprogram import MLProgram
 from headcut_train.export.neuralnetwork import NeuralNetwork
 from headcut_train.export.parity import LIMITS, RESEARCH, Parity, compare, metadata_of, refuse
-from headcut_train.networks import INPUT_SIZE
+from headcut_train.networks import Network
 
 Format = Literal["mlprogram", "neuralnetwork"]
 Quantize = Literal["none", "fp16", "int8", "palette6"]
@@ -56,19 +56,19 @@ HALF_OF_A_GREY_LEVEL = 0.5 / 255
 class _Exported(nn.Module):
     """A network as the file holds it."""
 
-    def __init__(self, network: nn.Module, threshold: float | None, white: float):
+    def __init__(self, network: Network, threshold: float | None, white: float):
         super().__init__()
         self.network, self.threshold, self.white = network, threshold, white
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.network.exported(image)  # type: ignore[operator]
+        outputs = self.network.exported(image)
         if self.threshold is not None:
             outputs = tuple((output >= self.threshold).float() for output in outputs)
         return tuple(output * self.white if self.white != 1 else output for output in outputs)
 
 
 def export_coreml(
-    network: nn.Module,
+    network: Network,
     name: str,
     path: Path,
     *,
@@ -87,7 +87,7 @@ def export_coreml(
         name: of the network, for the metadata.
         path: of the model, `.mlpackage` or `.mlmodel` as the format wants; replaced whole or not
             at all.
-        crops: (N, 256, 256, 3) uint8 pictures to compare on.
+        crops: (N, S, S, 3) uint8 pictures to compare on.
         format: an ML Program (iOS 15 and later; 16 for int8 and palette6) or, for older systems,
             a neural network (iOS 14 and later).
         quantize: how the weights are kept: in 32 bits, in 16, in 8 with a scale per channel, or as
@@ -104,7 +104,7 @@ def export_coreml(
             or differs from the network; nothing was written.
         OutputError: the model cannot be written.
     """
-    has_masks = set(network.output_names) <= set(MASKS)  # type: ignore[arg-type]
+    has_masks = set(network.output_names) <= set(MASKS)
     if path.suffix != SUFFIXES[format]:
         raise OptionError(f"{path}: a {format} is a {SUFFIXES[format]}; choose such a name")
     if output == "image" and not has_masks:
@@ -182,17 +182,17 @@ def _quietly() -> Iterator[None]:
 
 
 def _converted(
-    exported: nn.Module, network: nn.Module, format: Format, quantize: Quantize, output: Output
+    exported: nn.Module, network: Network, format: Format, quantize: Quantize, output: Output
 ) -> Any:
     """Return the Core ML model of a network."""
-    shape = (1, 3, INPUT_SIZE, INPUT_SIZE)
+    shape = (1, 3, network.input_size, network.input_size)
     names = network.output_names
     if output == "image":
-        outputs = [ct.ImageType(name=n, color_layout=ct.colorlayout.GRAYSCALE) for n in names]  # type: ignore[union-attr]
+        outputs = [ct.ImageType(name=n, color_layout=ct.colorlayout.GRAYSCALE) for n in names]
     elif format == "mlprogram":
-        outputs = [ct.TensorType(name=n, dtype=np.float32) for n in names]  # type: ignore[union-attr]
+        outputs = [ct.TensorType(name=n, dtype=np.float32) for n in names]
     else:
-        outputs = [ct.TensorType(name=n) for n in names]  # type: ignore[union-attr]
+        outputs = [ct.TensorType(name=n) for n in names]
     target = ct.target.iOS14 if format == "neuralnetwork" else ct.target.iOS15
     options = {}
     if format == "mlprogram":
@@ -295,7 +295,7 @@ def palette(weight: FloatArray, rounds: int = 100) -> tuple[FloatArray, U8Array]
 
 def _describe(
     model: Any,
-    network: nn.Module,
+    network: Network,
     metadata: dict[str, str],
     *,
     binary: bool,
@@ -305,10 +305,9 @@ def _describe(
     """Write descriptions, author, licence, version and metadata, where Xcode shows them."""
     model.author, model.license, model.version = AUTHOR, metadata["licence"], metadata["version"]
     model.short_description = f"{metadata['name']}: cuts heads out of photos"
-    model.input_description["image"] = (
-        f"{INPUT_SIZE}x{INPUT_SIZE} RGB; the network scales it itself"
-    )
-    for name in network.output_names:  # type: ignore[union-attr]
+    side = network.input_size
+    model.input_description["image"] = f"{side}x{side} RGB; the network scales it itself"
+    for name in network.output_names:
         words = DESCRIPTIONS[name]
         if binary:
             words = f"1 where the {words} is at least {metadata['threshold']}, else 0"

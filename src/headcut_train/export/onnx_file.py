@@ -21,7 +21,7 @@ from headcut.geometry import FloatArray, U8Array
 from headcut.model_file import Model
 from headcut_train.export.crops import Labelled
 from headcut_train.export.parity import LIMITS, RESEARCH, Parity, compare, metadata_of, refuse
-from headcut_train.networks import INPUT_SIZE
+from headcut_train.networks import Network
 
 OPSET = 17
 """What ONNX Runtime Web runs on all its back ends."""
@@ -46,16 +46,16 @@ QUANTIZED_OPERATORS = ("Add", "Conv", "GlobalAveragePool", "MaxPool", "Mul", "Re
 class _Exported(nn.Module):
     """A network as the file holds it: probabilities out."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Network):
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return self.network.exported(image)  # type: ignore[no-any-return, operator]
+        return self.network.exported(image)
 
 
 def export_onnx(
-    network: nn.Module,
+    network: Network,
     name: str,
     path: Path,
     *,
@@ -73,10 +73,10 @@ def export_onnx(
         name: of the network, for the metadata.
         path: of the file; replaced whole or not at all.
         threshold: the probability from which an answer counts as yes.
-        crops: (N, 256, 256, 3) uint8 real crops to compare on.
+        crops: (N, S, S, 3) uint8 real crops to compare on.
         quantize: how the weights are kept: in 32 bits; in 16, and computed with in 32; or in 8
             with a scale per channel, and computed with in 8.
-        calibration: (N, 256, 256, 3) uint8 real crops, other ones, whose activations give the
+        calibration: (N, S, S, 3) uint8 real crops, other ones, whose activations give the
             ranges for int8; `crops` if not given.
         labelled: crops with people's masks, on which the file must be as good as the network.
         licence: of the weights, for the metadata.
@@ -119,7 +119,7 @@ def _check_operators(model: onnx.ModelProto, path: Path, allowed: set[str]) -> N
         raise ModelError(f"{path}: ONNX Runtime Web does not run {', '.join(foreign)}; not written")
 
 
-def _as_onnx(network: nn.Module) -> onnx.ModelProto:
+def _as_onnx(network: Network) -> onnx.ModelProto:
     """Trace the network at its fixed size; batch norms are folded into the convolutions."""
     file = io.BytesIO()
     with warnings.catch_warnings():
@@ -127,10 +127,10 @@ def _as_onnx(network: nn.Module) -> onnx.ModelProto:
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             _Exported(network).eval(),
-            (torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE),),
+            (torch.zeros(1, 3, network.input_size, network.input_size),),
             file,
             input_names=["image"],
-            output_names=list(network.output_names),  # type: ignore[arg-type]
+            output_names=list(network.output_names),
             opset_version=OPSET,
             dynamo=False,
         )

@@ -18,7 +18,7 @@ from headcut.find import PROPOSED
 from headcut.geometry import FloatArray, U8Array
 from headcut_train.export.crops import Labelled
 from headcut_train.metrics import iou
-from headcut_train.networks import INPUT_SIZE
+from headcut_train.networks import Network
 from headcut_train.scenes import SEEN_BY
 
 RESEARCH = "research use only: some of the training photos are for non-commercial research"
@@ -74,7 +74,7 @@ held by their IoU; the mean holds the finder's boxes: 0.05 of a cell is 0.2 pixe
 
 
 def compare(
-    network: nn.Module,
+    network: Network,
     run: Run,
     crops: Iterable[U8Array],
     *,
@@ -87,12 +87,12 @@ def compare(
     Args:
         network: with `exported` and `output_names`.
         run: the file.
-        crops: (256, 256, 3) uint8 each.
+        crops: (S, S, 3) uint8 each.
         labelled: crops with people's masks, for a network whose first output is a mask.
         threshold: the probability from which a pixel is in the mask.
         binary: the file gives masks instead of probabilities.
     """
-    names: tuple[str, ...] = network.output_names  # type: ignore[assignment]
+    names = network.output_names
     largest = 0.0
     sums, values = np.zeros(len(names)), np.zeros(len(names))
     overlap = union = 0
@@ -130,11 +130,11 @@ def _iou_with_people(run: Run, labelled: Labelled, threshold: float) -> float:
     return float(np.mean(scores))
 
 
-def outputs_of(network: nn.Module, crop: U8Array) -> list[FloatArray]:
-    """Return what a network gives for one (256, 256, 3) uint8 picture, batch axis dropped."""
+def outputs_of(network: Network, crop: U8Array) -> list[FloatArray]:
+    """Return what a network gives for one (S, S, 3) uint8 picture, batch axis dropped."""
     planes = torch.from_numpy(np.array(crop.transpose(2, 0, 1)[None])).float()
     with torch.inference_mode():
-        return [output[0].numpy() for output in network.exported(planes)]  # type: ignore[operator]
+        return [output[0].numpy() for output in network.exported(planes)]
 
 
 def refuse(path: Path, parity: Parity, limits: Parity) -> None:
@@ -162,7 +162,7 @@ def weights_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def metadata_of(network: nn.Module, name: str, *, threshold: float, licence: str) -> dict[str, str]:
+def metadata_of(network: Network, name: str, *, threshold: float, licence: str) -> dict[str, str]:
     """Return what every exported file says of itself.
 
     Args:
@@ -175,7 +175,7 @@ def metadata_of(network: nn.Module, name: str, *, threshold: float, licence: str
         "name": f"headcut-{name}",
         "network": name,
         "version": headcut.__version__,
-        "size": str(INPUT_SIZE),
+        "size": str(network.input_size),
         "threshold": f"{threshold:g}",
         "trained_on": ", ".join(SEEN_BY[name]),
         "licence": licence,
