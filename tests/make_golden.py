@@ -18,6 +18,7 @@ from PIL import Image
 from headcut.edge import clean_colours, refine_alpha
 from headcut.find import Head, HeadFinder, looks_at
 from headcut.geometry import (
+    Box,
     crop_box_for,
     crop_for_model,
     framed_box,
@@ -103,7 +104,10 @@ def golden() -> dict[str, Any]:
         "masks": list(_masks()),
         "edges": list(_edges()),
         "found": [_found(photo, seed) for seed in (1, 2, 3)],
-        "cuts": [_cut(photo, neck) for neck in ("none", "short", "keep")],
+        "cuts": [
+            *(_cut(photo, FACE, neck) for neck in ("none", "short", "keep")),
+            _cut(photo, DARK, "none"),
+        ],
     }
 
 
@@ -190,9 +194,14 @@ def _found(photo: np.ndarray, seed: int) -> dict[str, Any]:
     }
 
 
-def _cut(photo: np.ndarray, neck: Any) -> dict[str, Any]:
+FACE = (50.0, 12.0, 92.0, 66.0)
+DARK = (20.0, 8.0, 48.0, 44.0)
+"""So little of its middle is light that it is looked at from nearer."""
+
+
+def _cut(photo: np.ndarray, place: Box, neck: Any) -> dict[str, Any]:
     """What a whole closer look cuts, with a segmenter that goes by colour."""
-    proposed = Head((50.0, 12.0, 92.0, 66.0), 0.9)
+    proposed = Head(place, 0.9)
 
     class Finder:
         threshold = 0.1

@@ -128,6 +128,23 @@ def test_head_that_the_closer_look_denies_is_dropped() -> None:
     assert [found.box_px for found in cutter.find(picture(150))] == [(110.0, 60.0, 191.0, 141.0)]
 
 
+class ShortSightedSegmenter(RedSegmenter):
+    """Sees a head only where it fills a third of a crop."""
+
+    def segment(self, crops: U8Array) -> FloatArray:
+        masks = super().segment(crops)
+        return masks * (masks[:, :1].mean(axis=(2, 3), keepdims=True) > 0.3)
+
+
+def test_head_that_a_crop_does_not_show_is_looked_at_from_nearer() -> None:
+    """Small heads are blurred in a crop that has room for long hair."""
+    photo = picture(60, 220)
+    heads = HeadCutter(finder=RedFinder(), segmenter=ShortSightedSegmenter()).cut(photo)
+    columns = np.arange(photo.width)
+    for head, side in zip(heads, (columns < 150, columns > 150), strict=True):
+        assert iou(head, is_red(np.asarray(photo)) & side) > 0.95
+
+
 class CountingSegmenter(RedSegmenter):
     looks = 0
 

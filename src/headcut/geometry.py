@@ -30,6 +30,8 @@ WIDER_CROP = 1.6
 HEADS_PER_CROP = 2.0
 """Side of a head's crop in head heights: room for hair that falls below the chin."""
 
+HEADS_PER_NEARER_CROP = 1.4
+"""The same, of the crop for a second opinion."""
 
 HEADS_PER_FRAME = 1.2
 """Side of the last look's square by the head's longer side, long hair included."""
@@ -47,12 +49,17 @@ def whole_photo_box(photo_shape: tuple[int, int]) -> Box:
     return centred_square(width / 2, height / 2, max(height, width))
 
 
-def crop_box_for(head_box: Box) -> Box:
-    """Return the square that the segmenter sees for a head from crown to chin."""
+def crop_box_for(head_box: Box, side: float = HEADS_PER_CROP) -> Box:
+    """Return the square that the segmenter sees for a head from crown to chin.
+
+    Args:
+        head_box: of the head.
+        side: of the square, in head heights.
+    """
     left, top, right, bottom = head_box
     height = max(bottom - top, right - left)
     centre_y = (top + bottom) / 2 + 0.1 * height  # hair falls down, not up
-    return centred_square((left + right) / 2, centre_y, HEADS_PER_CROP * height)
+    return centred_square((left + right) / 2, centre_y, side * height)
 
 
 def wider_box(mask: FloatArray, box: Box, photo_shape: tuple[int, int]) -> Box | None:

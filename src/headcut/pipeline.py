@@ -15,6 +15,8 @@ from headcut.cutout import CutOut, cut_out
 from headcut.edge import firm_mask, refine_alpha
 from headcut.find import Head, HeadFinder, without_parts
 from headcut.geometry import (
+    HEADS_PER_CROP,
+    HEADS_PER_NEARER_CROP,
     Box,
     FloatArray,
     U8Array,
@@ -30,6 +32,9 @@ from headcut.neck import SHORT_NECK, chin_line, with_neck
 from headcut.options import NECKS, Neck, PhotoLimits, require_known
 from headcut.photo import Photo, PhotoSource, read_photo
 from headcut.segment import HeadSegmenter, share_of_head, without_islands
+
+DENIED = 0.3
+"""Share of head in a crop's middle below which a nearer crop is looked at instead."""
 
 MOST_WIDENINGS = 2
 """How often a crop grows for a head that runs out of it: to 2.6 times the side at the most."""
@@ -155,9 +160,12 @@ class HeadCutter:
         """Look at a head's crop, widened while the head runs out of it, then framed by its mask."""
         shape = (pixels.shape[0], pixels.shape[1])
         visible = inside_photo(proposed.box_px, shape)
-        box = crop_box_for(proposed.box_px)
-        masks = self._masks(pixels, box, visible)
-        share = share_of_head(masks[0], box, visible)
+        for side in (HEADS_PER_CROP, HEADS_PER_NEARER_CROP):
+            box = crop_box_for(proposed.box_px, side)
+            masks = self._masks(pixels, box, visible)
+            share = share_of_head(masks[0], box, visible)
+            if share >= DENIED:
+                break
         head = Head(proposed.box_px, self.finder.confidence(proposed, share, shape))
         for _ in range(MOST_WIDENINGS):
             wider = wider_box(masks[0], box, shape)

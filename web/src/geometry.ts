@@ -27,6 +27,7 @@ const OUTSIDE_GREY = 127;
 const REDUCING_GAP = 2;
 const WIDER_CROP = 1.6;
 const HEADS_PER_CROP = 2;
+export const HEADS_PER_NEARER_CROP = 1.4;
 const HEADS_PER_FRAME = 1.2;
 
 /** Round as Python does: halves to the even neighbour. */
@@ -47,10 +48,10 @@ export function wholePhotoBox({ width, height }: Size): Box {
 }
 
 /** Return the square that the segmenter sees for a head from crown to chin. */
-export function cropBoxFor([left, top, right, bottom]: Box): Box {
+export function cropBoxFor([left, top, right, bottom]: Box, side = HEADS_PER_CROP): Box {
   const height = Math.max(bottom - top, right - left);
   const centreY = (top + bottom) / 2 + 0.1 * height; // hair falls down, not up
-  return centredSquare((left + right) / 2, centreY, HEADS_PER_CROP * height);
+  return centredSquare((left + right) / 2, centreY, side * height);
 }
 
 /** Return a larger square where the head runs out of its crop; null if it does not. */

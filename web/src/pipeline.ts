@@ -11,6 +11,7 @@ import {
   cropForModel,
   cropPicture,
   framedBox,
+  HEADS_PER_NEARER_CROP,
   insidePhoto,
   pasteAlpha,
   scaledBox,
@@ -21,6 +22,7 @@ import { type Neck, NECKS, SHORT_NECK, withNeck } from "./neck";
 import { newPicture, type Picture, type Plane } from "./resample";
 import { shareOfHead, withoutIslands } from "./segment";
 
+const DENIED = 0.3;
 const MOST_WIDENINGS = 2;
 const VISIBLE_ALPHA = 0.5 / 255;
 
@@ -79,7 +81,12 @@ async function lookClosely(photo: Picture, proposed: Head, networks: Networks): 
   const visible = insidePhoto(proposed.box, photo);
   let box = cropBoxFor(proposed.box);
   let masks = await masksOf(photo, box, visible, networks);
-  const share = shareOfHead(masks.head, box, visible);
+  let share = shareOfHead(masks.head, box, visible);
+  if (share < DENIED) {
+    box = cropBoxFor(proposed.box, HEADS_PER_NEARER_CROP);
+    masks = await masksOf(photo, box, visible, networks);
+    share = shareOfHead(masks.head, box, visible);
+  }
   const confidence = confidenceOf(proposed, share, photo, networks.calibration);
   const head = { ...proposed, confidence };
   for (let i = 0; i < MOST_WIDENINGS && confidence >= networks.threshold; i++) {
