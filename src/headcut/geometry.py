@@ -33,7 +33,7 @@ HEADS_PER_CROP = 2.0
 HEADS_PER_NEARER_CROP = 1.4
 """The same, of the crop for a second opinion."""
 
-HEADS_PER_FRAME = 1.2
+HEADS_PER_FRAME = 1.15
 """Side of the last look's square by the head's longer side, long hair included."""
 
 

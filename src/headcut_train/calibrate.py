@@ -35,7 +35,7 @@ portraits and 95.8 % of LFW's heads were found; with 0.05, all of them.
 
 PHOTOS_A_SET = 150
 
-MOST_SCENES_WITH_FALSE = 0.03
+MOST_SCENES_WITH_FALSE = 0.01
 """The threshold lets a false head into at most this share of the photos without people."""
 
 

@@ -28,7 +28,7 @@ const REDUCING_GAP = 2;
 const WIDER_CROP = 1.6;
 const HEADS_PER_CROP = 2;
 export const HEADS_PER_NEARER_CROP = 1.4;
-const HEADS_PER_FRAME = 1.2;
+const HEADS_PER_FRAME = 1.15;
 
 /** Round as Python does: halves to the even neighbour. */
 export function roundHalfEven(x: number): number {
