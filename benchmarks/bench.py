@@ -32,7 +32,7 @@ from PIL import Image, ImageFilter
 import headcut
 from headcut import pipeline
 from headcut_train.export.onnx_file import export_onnx
-from headcut_train.networks import EncoderDecoder
+from headcut_train.networks import INPUT_SIZE, EncoderDecoder
 
 ROOT = Path(__file__).parents[1]
 MODELS = Path(headcut.__file__).parent / "models"
@@ -139,8 +139,7 @@ def time_network(path: Path, threads: int, repeats: int) -> float:
 
 def time_networks(folder: Path, repeats: int) -> Table:
     original = folder / "original.onnx"
-    size = EncoderDecoder.input_size
-    crops = np.zeros((1, size, size, 3), np.uint8)
+    crops = np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
     export_onnx(EncoderDecoder(), "encoder-decoder", original, threshold=0.5, crops=crops)
     files = {
         "finder": MODELS / "finder.onnx",

@@ -49,7 +49,7 @@ def trained_network(name: str, weights: Path, sources: Sources, steps: int) -> n
             batch=8,
             learning_rate=RATES[name],
             warmup_steps=steps // 10,
-            sizes=((0.8, 128),),
+            sizes=((0.8, 128), (1.0, 256)),
         )
         path = train(recipe, sources=sources, out=Path("runs/exports") / name, workers=0)
     network = NETWORKS[name]()

@@ -7,12 +7,13 @@ from functools import cache
 import numpy as np
 import torch
 from made_data import noise_photo
+from torch import nn
 
 from headcut.geometry import U8Array
-from headcut_train.networks import NETWORKS, Network
+from headcut_train.networks import NETWORKS
 
 
-def used_network(name: str) -> Network:
+def used_network(name: str) -> nn.Module:
     """A network whose norms have seen pictures and whose answers are not all one half."""
     torch.manual_seed(0)
     network = NETWORKS[name]()
@@ -25,8 +26,7 @@ def used_network(name: str) -> Network:
 
 
 @cache
-def drawn_crops(name: str) -> U8Array:
-    """(2, S, S, 3) uint8 of a network's size: noise, and a slope."""
-    size = NETWORKS[name].input_size
-    smooth = np.linspace(0, 255, size * size * 3).astype(np.uint8).reshape(size, size, 3)
-    return np.stack([noise_photo((size, size)), smooth])
+def drawn_crops() -> U8Array:
+    """(2, 256, 256, 3) uint8: noise, and a slope."""
+    smooth = np.linspace(0, 255, 256 * 256 * 3).astype(np.uint8).reshape(256, 256, 3)
+    return np.stack([noise_photo((256, 256)), smooth])

@@ -21,20 +21,17 @@ from headcut_train.export.description import describe
 from headcut_train.export.mlprogram import MLProgram
 from headcut_train.export.neuralnetwork import NeuralNetwork
 from headcut_train.export.parity import LIMITS, compare, outputs_of, weights_sha256
-from headcut_train.networks import Network, Segmenter
 
-SIDE = Segmenter.input_size
-SIDES = f"{SIDE}x{SIDE}"
-CROPS = drawn_crops("segmenter")
+CROPS = drawn_crops()
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Network:
+def segmenter() -> nn.Module:
     return used_network("segmenter")
 
 
 @pytest.fixture(scope="module")
-def package(segmenter: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package(segmenter: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The segmenter as most will take it: an ML Program in half precision."""
     path = tmp_path_factory.mktemp("models") / "new" / "headcut.mlpackage"
     export_coreml(segmenter, "segmenter", path, crops=CROPS)
@@ -45,11 +42,11 @@ def opened(path: Path) -> MLProgram | NeuralNetwork:
     return MLProgram(path) if path.suffix == ".mlpackage" else NeuralNetwork(path)
 
 
-def test_file_gives_what_the_network_gives(package: Path, segmenter: Network) -> None:
+def test_file_gives_what_the_network_gives(package: Path, segmenter: nn.Module) -> None:
     program = MLProgram(package)
     for crop in CROPS:
         for ours, theirs in zip(program.run(crop), outputs_of(segmenter, crop), strict=True):
-            assert ours.shape == theirs.shape == (1, SIDE, SIDE)
+            assert ours.shape == theirs.shape == (1, 256, 256)
             assert theirs.std() > 0.01, "answers that differ from place to place"
             np.testing.assert_allclose(ours, theirs, atol=0.02)
 
@@ -80,10 +77,10 @@ def test_every_network_and_precision(
     easy = coreml_file.Parity(largest=limits.largest, mean=0.05, iou=0.0)
     monkeypatch.setitem(LIMITS, quantize, easy)
     path = tmp_path / f"model{SUFFIXES[format]}"
-    network, crops = used_network(name), drawn_crops(name)[:1]
-    parity = export_coreml(network, name, path, crops=crops, format=format, quantize=quantize)
+    network = used_network(name)
+    parity = export_coreml(network, name, path, crops=CROPS[:1], format=format, quantize=quantize)
     written = opened(path)
-    assert compare(network, written.run, crops) == parity
+    assert compare(network, written.run, CROPS[:1]) == parity
     said = written.spec.description.metadata.userDefined
     assert said["weights_sha256"] == weights_sha256(network)
     whole = sum(f.stat().st_size for f in [path, *path.rglob("*")] if f.is_file())
@@ -141,7 +138,7 @@ def channels_swapped(model: Any) -> None:
 def test_broken_file_is_refused_and_nothing_is_written(
     spoil: Spoil,
     format: Format,
-    segmenter: Network,
+    segmenter: nn.Module,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -158,7 +155,7 @@ def test_broken_file_is_refused_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-class Strange(Segmenter):
+class Strange(nn.Module):
     """A network with an operator that the executor does not know."""
 
     output_names = ("mask",)
@@ -185,7 +182,7 @@ def test_what_cannot_be_converted_is_said(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_new_package_replaces_the_old_one_whole(package: Path, segmenter: Network) -> None:
+def test_new_package_replaces_the_old_one_whole(package: Path, segmenter: nn.Module) -> None:
     (package / "left over").touch()
     export_coreml(segmenter, "segmenter", package, crops=CROPS[:1])
     assert not (package / "left over").exists()
@@ -193,12 +190,12 @@ def test_new_package_replaces_the_old_one_whole(package: Path, segmenter: Networ
 
 
 @pytest.mark.parametrize("name", ["headcut.mlmodel", "headcut.onnx", "headcut"])
-def test_name_must_fit_the_format(name: str, segmenter: Network, tmp_path: Path) -> None:
+def test_name_must_fit_the_format(name: str, segmenter: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"a mlprogram is a \.mlpackage; choose such a name"):
         export_coreml(segmenter, "segmenter", tmp_path / name, crops=CROPS)
 
 
-def test_folder_of_somebody_else_is_not_replaced(segmenter: Network, tmp_path: Path) -> None:
+def test_folder_of_somebody_else_is_not_replaced(segmenter: nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "photos.mlpackage"
     path.mkdir()
     (path / "photo.jpg").touch()
@@ -211,7 +208,7 @@ def test_folder_of_somebody_else_is_not_replaced(segmenter: Network, tmp_path: P
 
 
 @pytest.mark.parametrize("format", ["mlprogram", "neuralnetwork"])
-def test_binary_image(format: Format, segmenter: Network, tmp_path: Path) -> None:
+def test_binary_image(format: Format, segmenter: nn.Module, tmp_path: Path) -> None:
     """Black and white where the probability is below and above."""
     path = tmp_path / f"mask{SUFFIXES[format]}"
     more = {"quantize": "none", "output": "image", "threshold": 0.6}
@@ -222,10 +219,10 @@ def test_binary_image(format: Format, segmenter: Network, tmp_path: Path) -> Non
     assert (mask.astype(bool) == wanted).mean() > 0.999
     feature = opened(path).spec.description.output[0]
     assert feature.type.imageType.colorSpace == 10  # greyscale
-    assert (feature.type.imageType.width, feature.type.imageType.height) == (SIDE, SIDE)
+    assert (feature.type.imageType.width, feature.type.imageType.height) == (256, 256)
 
 
-def test_grey_image(segmenter: Network, tmp_path: Path) -> None:
+def test_grey_image(segmenter: nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "grey.mlpackage"
     export_coreml(segmenter, "segmenter", path, crops=CROPS, output="image")
     grey = MLProgram(path).run(CROPS[0])[0]
@@ -243,7 +240,7 @@ def test_finder_gives_no_image(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what the file says
 
 
-def test_file_says_what_it_is(package: Path, segmenter: Network) -> None:
+def test_file_says_what_it_is(package: Path, segmenter: nn.Module) -> None:
     metadata = MLProgram(package).spec.description.metadata
     said = metadata.userDefined
     assert metadata.author == "headcut"
@@ -259,14 +256,13 @@ def convolutions(network: nn.Module) -> int:
     return sum(isinstance(layer, nn.Conv2d) for layer in network.modules())
 
 
-def test_inspect_tells_it(package: Path, segmenter: Network) -> None:
+def test_inspect_tells_it(package: Path, segmenter: nn.Module) -> None:
     text = describe(package)
     lines = text.splitlines()
     assert "ML Program" in lines[0]
-    assert any(line.startswith(f"  image: RGB image {SIDES}") for line in lines)
+    assert any(line.startswith("  image: RGB image 256x256") for line in lines)
     assert any(
-        line.startswith(f"  mask: float32 1x1x{SIDE}x{SIDE} (probability of head)")
-        for line in lines
+        line.startswith("  mask: float32 1x1x256x256 (probability of head)") for line in lines
     )
     assert f"conv {convolutions(segmenter)}" in text
     whole = sum(f.stat().st_size for f in package.rglob("*") if f.is_file())
@@ -275,13 +271,13 @@ def test_inspect_tells_it(package: Path, segmenter: Network) -> None:
     assert any(line.startswith("  licence: research use only") for line in lines)
 
 
-def test_inspect_tells_a_neural_network(segmenter: Network, tmp_path: Path) -> None:
+def test_inspect_tells_a_neural_network(segmenter: nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "headcut.mlmodel"
     more: dict[str, Any] = {"format": "neuralnetwork", "threshold": 0.5, "licence": "mine"}
     export_coreml(segmenter, "segmenter", path, crops=CROPS[:1], **more)
     lines = describe(path).splitlines()
     assert "neural network" in lines[0]
-    assert f"  image: RGB image {SIDES} ({SIDES} RGB; the network scales it itself)" in lines
+    assert "  image: RGB image 256x256 (256x256 RGB; the network scales it itself)" in lines
     assert any("1 where the probability of head is at least 0.5, else 0" in line for line in lines)
     assert f"convolution {convolutions(segmenter)}" in lines[lines.index("operators") + 1]
     assert {"  licence: mine", f"  weights_sha256: {weights_sha256(segmenter)}"} <= set(lines)

@@ -10,7 +10,6 @@ from made_data import noise_photo
 from PIL import Image
 
 from headcut.geometry import (
-    HEADS_PER_FRAME,
     OUTSIDE_GREY,
     Box,
     FloatArray,
@@ -268,19 +267,13 @@ def test_frame_is_a_square_around_what_is_head() -> None:
     mask = np.zeros((100, 100), np.float32)
     mask[20:60, 30:50] = 1  # in photo pixels: x 160 to 200, y 240 to 320
     box = (100, 200, 300, 400)
-    half = HEADS_PER_FRAME * 80 / 2
-    frame = (180 - half, 280 - half, 180 + half, 280 + half)
-    assert framed_box(mask, box, (500, 500)) == pytest.approx(frame)
+    assert framed_box(mask, box, (500, 500)) == pytest.approx((134, 234, 226, 326))
 
 
 def test_frame_leaves_out_what_lies_beyond_the_photo() -> None:
     """Networks go on with hair where the photo ends; a frame around that would show less head."""
     mask = np.zeros((100, 100), np.float32)
     mask[20:60, 30:50] = 1
-    half = HEADS_PER_FRAME * 40 / 2
-    frame = (180 - half, 260 - half, 180 + half, 260 + half)
-    assert framed_box(mask, (100, 200, 300, 400), (280, 500)) == pytest.approx(frame)
+    assert framed_box(mask, (100, 200, 300, 400), (280, 500)) == pytest.approx((157, 237, 203, 283))
     beyond = framed_box(mask, (100, 200, 300, 400), (230, 150))
-    assert beyond[2] - beyond[0] == pytest.approx(
-        HEADS_PER_FRAME * 2
-    )  # a pixel of the mask at the least
+    assert beyond[2] - beyond[0] == pytest.approx(1.15 * 2)  # a pixel of the mask at the least

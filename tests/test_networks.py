@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headcut_train.export.onnx_file import WEB_OPERATORS, _as_onnx
-from headcut_train.networks import FINDER_STRIDE, NETWORKS, Network
+from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS
 
 OURS = ("finder", "segmenter")
 
@@ -22,7 +22,7 @@ RUNS_EVERYWHERE = {
 
 
 @cache
-def network_of(name: str) -> Network:
+def network_of(name: str) -> nn.Module:
     torch.manual_seed(0)
     with torch.inference_mode(False):  # a caller's mode would stick to the weights
         return NETWORKS[name]().eval()
@@ -37,8 +37,8 @@ def parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def multiplications(network: Network) -> int:
-    """Count the multiply-adds of the convolutions of one picture."""
+def multiplications(network: nn.Module) -> int:
+    """Count the multiply-adds of the convolutions of one 256x256 picture."""
     counted = 0
 
     def count(layer: nn.Module, _: object, output: Tensor) -> None:
@@ -48,7 +48,7 @@ def multiplications(network: Network) -> int:
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     hooks = [layer.register_forward_hook(count) for layer in convolutions]
     with torch.inference_mode():
-        network(torch.zeros(1, 3, network.input_size, network.input_size))
+        network(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE))
     for hook in hooks:
         hook.remove()
     return counted
@@ -121,12 +121,12 @@ def test_ours_resize_without_aligned_corners(name: str) -> None:
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_shapes_are_fixed(name: str) -> None:
     """Dynamic shapes cost speed, or the whole graph, on phones."""
-    graph, side = graph_of(name), NETWORKS[name].input_size
+    graph = graph_of(name)
     (image,) = graph.input
     assert image.name == "image"
     for value in (image, *graph.output):
         assert all(axis.dim_value > 0 for axis in value.type.tensor_type.shape.dim)
-    assert [axis.dim_value for axis in image.type.tensor_type.shape.dim] == [1, 3, side, side]
+    assert [axis.dim_value for axis in image.type.tensor_type.shape.dim] == [1, 3, 256, 256]
 
 
 @pytest.mark.parametrize("name", OURS)

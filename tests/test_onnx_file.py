@@ -24,32 +24,30 @@ from headcut_train.export import onnx_file
 from headcut_train.export.description import describe
 from headcut_train.export.onnx_file import OPSET, Quantize, export_onnx
 from headcut_train.export.parity import LIMITS, Parity, compare, weights_sha256
-from headcut_train.networks import NETWORKS, Network
 
 
 @pytest.fixture(scope="module")
 def crops() -> U8Array:
-    return drawn_crops("segmenter")
+    return drawn_crops()
 
 
 @pytest.fixture(scope="module", params=["finder", "segmenter"])
 def exported(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, Network, Path, Parity]:
+    request: pytest.FixtureRequest, crops: U8Array, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, nn.Module, Path, Parity]:
     """Name, network, its file, and the parity that the export reported."""
     network = used_network(request.param)
     path = tmp_path_factory.mktemp("models") / "new" / f"{request.param}.onnx"
-    crops = drawn_crops(request.param)
     parity = export_onnx(network, request.param, path, threshold=0.3, crops=crops)
     return request.param, network, path, parity
 
 
-Exported = tuple[str, Network, Path, Parity]
+Exported = tuple[str, nn.Module, Path, Parity]
 
 
-def test_file_gives_what_the_network_gives(exported: Exported) -> None:
-    name, network, path, parity = exported
-    model, crops = Model(path), drawn_crops(name)
+def test_file_gives_what_the_network_gives(exported: Exported, crops: U8Array) -> None:
+    _, network, path, parity = exported
+    model = Model(path)
     for crop in crops:
         planes = torch.from_numpy(crop.transpose(2, 0, 1)[None].copy()).float()
         with torch.inference_mode():
@@ -60,9 +58,11 @@ def test_file_gives_what_the_network_gives(exported: Exported) -> None:
     assert compare(network, model.run, crops, threshold=0.3) == parity
 
 
-def test_answers_that_are_compared_differ_from_place_to_place(exported: Exported) -> None:
+def test_answers_that_are_compared_differ_from_place_to_place(
+    exported: Exported, crops: U8Array
+) -> None:
     """Two files that say one half everywhere would agree too."""
-    answer = Model(exported[2]).run(drawn_crops(exported[0])[0])[0]
+    answer = Model(exported[2]).run(crops[0])[0]
     assert answer.std() > 0.01
 
 
@@ -70,7 +70,7 @@ def test_file_says_what_it_is(exported: Exported) -> None:
     name, network, path, _ = exported
     model = Model(path)
     assert model.metadata["name"] == f"headcut-{name}"
-    assert (model.size, model.threshold) == (network.input_size, 0.3)
+    assert (model.size, model.threshold) == (256, 0.3)
     assert model.metadata["version"] == headcut.__version__
     assert model.metadata["weights_sha256"] == weights_sha256(network)
     assert "celebamask" in model.metadata["trained_on"]
@@ -150,13 +150,13 @@ def resize_mode_swapped(model: onnx.ModelProto) -> None:
     ids=["last layer", "overflow", "first layer", "channels", "resize", "box of the finder"],
 )
 def test_broken_conversion_is_refused_and_nothing_is_written(
-    name: str, spoil: Spoil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, spoil: Spoil, crops: U8Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every output is compared: a shifted box is as wrong as a shifted mask."""
     spoiled(monkeypatch, spoil)
     path = tmp_path / "model.onnx"
     with pytest.raises(ModelError, match=r"differs from the network .*; not written"):
-        export_onnx(used_network(name), name, path, threshold=0.5, crops=drawn_crops(name))
+        export_onnx(used_network(name), name, path, threshold=0.5, crops=crops)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -209,7 +209,9 @@ def test_other_precisions(
 
 
 def test_operator_that_the_web_lacks_is_named(crops: U8Array, tmp_path: Path) -> None:
-    class Strange(Network):
+    class Strange(nn.Module):
+        output_names = ("mask",)
+
         def exported(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return (torch.round(image[:, :1] / 255),)
 
@@ -220,9 +222,9 @@ def test_operator_that_the_web_lacks_is_named(crops: U8Array, tmp_path: Path) ->
 
 def test_inspect_tells_what_is_in_the_file(exported: Exported) -> None:
     _, network, path, _ = exported
-    lines, side = describe(path).splitlines(), network.input_size
+    lines = describe(path).splitlines()
     assert lines[0] == f"{path}: ONNX, opset ai.onnx {OPSET}"
-    assert f"  image: float 1x3x{side}x{side}" in lines
+    assert "  image: float 1x3x256x256" in lines
     assert f"  whole: {path.stat().st_size}" in lines
     assert f"  weights_sha256: {weights_sha256(network)}" in lines
     assert any(line.startswith("  licence: research use only") for line in lines)
@@ -254,5 +256,5 @@ def test_python_of_the_docs_cuts(
     Image.fromarray(noise_photo((300, 300))).save("crop.png")
     exec(compile(code, "export.md", "exec"), {})
     with Image.open("head.png") as image:
-        assert (image.mode, image.size) == ("RGBA", (NETWORKS["segmenter"].input_size,) * 2)
+        assert (image.mode, image.size) == ("RGBA", (256, 256))
         assert set(np.unique(np.asarray(image)[..., 3])) == {0, 255}

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from made_data import SIDE, write_data
-from torch import Tensor
+from torch import Tensor, nn
 
 from headcut.errors import ModelError
 from headcut.geometry import BoolArray, FloatArray, U8Array
 from headcut_train.cache import CachedSource
 from headcut_train.export.crops import crops_with_masks
 from headcut_train.export.parity import LIMITS, Parity, compare, outputs_of, refuse
-from headcut_train.networks import Network, Segmenter
 
 PICTURE = np.zeros((256, 256, 3), np.uint8)
 PICTURE[:, :128] = 255
@@ -24,14 +23,16 @@ LEFT = PICTURE[..., 0] > 0
 ALL = np.ones((256, 256), bool)
 
 
-class Bright(Network):
+class Bright(nn.Module):
     """Head is what is bright."""
+
+    output_names = ("mask",)
 
     def exported(self, image: Tensor) -> tuple[Tensor, ...]:
         return (image[:, :1] / 255,)
 
 
-class Boxes(Network):
+class Boxes(nn.Module):
     """A head where it is bright, of one size everywhere."""
 
     output_names = ("centre", "box")
@@ -103,6 +104,6 @@ def test_crops_come_with_the_masks_of_people(tmp_path: Path) -> None:
     crops = crops_with_masks(samples, 1)
     assert len(crops) == 1 <= len(crops_with_masks(samples)) == len(samples)
     image, head, known = crops[0]
-    assert image.shape == (Segmenter.input_size, Segmenter.input_size, 3)
+    assert image.shape == (256, 256, 3)
     assert SIDE < head.sum() < known.sum()
     assert image[head][:, 0].mean() > image[known & ~head][:, 0].mean() + 50, "heads are red"

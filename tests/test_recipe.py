@@ -8,7 +8,6 @@ import pytest
 from conftest import ROOT
 
 from headcut.errors import OptionError
-from headcut_train.networks import NETWORKS
 from headcut_train.recipe import Recipe, read_recipe
 
 GOOD = 'network = "finder"\nsteps = 10\n'
@@ -21,8 +20,8 @@ def recipe_of(tmp_path: Path, text: str) -> Recipe:
 
 
 def test_recipe_is_read_with_its_defaults(tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path, GOOD + "batch = 4\nsizes = [[0.5, 128], [0.7, 192]]\n")
-    assert recipe == Recipe(network="finder", steps=10, batch=4, sizes=((0.5, 128), (0.7, 192)))
+    recipe = recipe_of(tmp_path, GOOD + "batch = 4\nsizes = [[0.5, 128], [1.0, 256]]\n")
+    assert recipe == Recipe(network="finder", steps=10, batch=4, sizes=((0.5, 128), (1.0, 256)))
 
 
 def test_unknown_key_is_an_error_that_names_the_known_ones(tmp_path: Path) -> None:
@@ -55,6 +54,7 @@ def test_unknown_network_is_an_error_that_names_the_known_ones(tmp_path: Path) -
         ("weight_decay = -1", "weight_decay must be a number from 0 on"),
         ("sizes = 256", "sizes must be pairs"),
         ("sizes = [[1.0]]", "sizes must be pairs"),
+        ("sizes = []", "multiples of 32"),
         ("sizes = [[1.0, 100]]", "multiples of 32"),
     ],
 )
@@ -80,7 +80,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_pictures_grow_by_the_share_of_the_steps() -> None:
-    recipe = Recipe(network="finder", steps=100, sizes=((0.3, 128), (0.6, 192)))
+    recipe = Recipe(network="finder", steps=100, sizes=((0.3, 128), (0.6, 192), (1.0, 256)))
     assert [recipe.size_at(step) for step in (0, 29, 30, 59, 60, 99, 100)] == [
         *(128, 128),
         *(192, 192),
@@ -91,7 +91,7 @@ def test_pictures_grow_by_the_share_of_the_steps() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.stem)
 def test_recipes_of_the_repository_are_good(path: Path) -> None:
     recipe = read_recipe(path)
-    assert recipe.size_at(recipe.steps - 1) == NETWORKS[recipe.network].input_size
+    assert recipe.sizes[-1] == (1.0, 256)
 
 
 @pytest.mark.parametrize(

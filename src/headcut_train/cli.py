@@ -43,7 +43,7 @@ from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
 from headcut_train.manifest import open_manifests
 from headcut_train.mistakes import MINED_SOURCES, mistakes
-from headcut_train.networks import FINDER_STRIDE, NETWORKS, Network
+from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS, Network
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
 from headcut_train.train import load_weights, open_sources, read_state, save_weights, train
@@ -75,9 +75,9 @@ def samples(
 ) -> None:
     """Draw 40 pictures as the network of a recipe sees them: labels red, unknown pixels dark."""
     network = read_recipe(recipe).network
-    sources, size = open_sources(_folder(data), cache), NETWORKS[network].input_size
+    sources = open_sources(_folder(data), cache)
     tiles = [
-        _drawn(PICTURES[network](sources, np.random.default_rng([seed, i]), size))
+        _drawn(PICTURES[network](sources, np.random.default_rng([seed, i]), INPUT_SIZE))
         for i in range(40)
     ]
     rows = [np.concatenate(tiles[i : i + 8], axis=1) for i in range(0, 40, 8)]
@@ -329,7 +329,7 @@ def _export_data(data: Path | None) -> Path | None:
 
 def _crops(name: str, data: Path | None, cache: Path, count: int, seed: int = 9) -> U8Array:
     if data is None:
-        return crops_of_sample(name, count, seed)
+        return crops_of_sample(count, seed)
     return crops_of_training(name, open_sources(data, cache), count, seed)
 
 

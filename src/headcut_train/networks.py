@@ -1,9 +1,8 @@
 """The networks: ours (a finder and a segmenter on one plan), and two others for comparison.
 
-All take (N, 3, S, S) float in [0, 255] and scale it inside, so that a model file needs no
-preprocessing; S is any multiple of 32, in a model file `input_size`. Channels are multiples of 16
-and convolutions dense, because those train and run fastest per MAC on CPUs; operators are those
-that ONNX Runtime, ONNX Runtime Web and Core ML share.
+All take (N, 3, 256, 256) float in [0, 255] and scale it inside, so that a model file needs no
+preprocessing. Channels are multiples of 16 and convolutions dense, because those train and run
+fastest per MAC on CPUs; operators are those that ONNX Runtime, ONNX Runtime Web and Core ML share.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+INPUT_SIZE = 256
 FINDER_STRIDE = 4
 """Input pixels per cell of the finder's maps."""
 
@@ -26,8 +26,6 @@ def _scaled(image: Tensor) -> Tensor:
 class Network(nn.Module):
     """What can be trained and exported."""
 
-    input_size: ClassVar[int] = 256
-    """Side of its pictures in a model file, in pixels."""
     output_names: ClassVar[tuple[str, ...]] = ("mask",)
 
     def exported(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -117,7 +115,7 @@ class Trunk(nn.Module):
 
 
 class Segmenter(Network):
-    """Crop -> logits of head and of neck: (N, 2, S, S), shuffled from half size to full."""
+    """Crop -> logits of head and of neck: (N, 2, 256, 256), shuffled from half size to full."""
 
     output_names = ("mask", "neck")
 
@@ -136,7 +134,7 @@ class Segmenter(Network):
 
 
 class Finder(Network):
-    """Look -> (N, 5, S / 4, S / 4): a logit that a head's centre is here, and its box.
+    """Look -> (N, 5, 64, 64): a logit that a head's centre is here, and its box.
 
     Channels 1-4 are the centre's offset from the cell's centre in x and y, in cells, and the
     logarithms of the head's width and height, in cells ("Objects as Points", Zhou et al., 2019).

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from headcut.errors import OptionError
-from headcut_train.networks import NETWORKS
+from headcut_train.networks import INPUT_SIZE, NETWORKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +28,8 @@ class Recipe:
     weight_decay: float = 0.02
     ema_decay: float = 0.998
     """Decay a step of the averaged weights, which are what is exported."""
-    sizes: tuple[tuple[float, int], ...] = ()
-    """(share of the steps until which, side of the pictures): small ones first, for they are cheap;
-    after them the network's own size."""
+    sizes: tuple[tuple[float, int], ...] = ((1.0, INPUT_SIZE),)
+    """(share of the steps until which, input side): small pictures first, for they are cheap."""
     steps_an_epoch: int = 500
     """A checkpoint and a row of curves are written this often."""
     seed: int = 1
@@ -46,7 +45,7 @@ class Recipe:
         for share, size in self.sizes:
             if step < share * self.steps:
                 return size
-        return NETWORKS[self.network].input_size
+        return self.sizes[-1][1]
 
 
 _WHOLE = {"steps": 1, "batch": 1, "warmup_steps": 0, "steps_an_epoch": 1, "seed": 0}
@@ -90,7 +89,7 @@ def _read_sizes(path: Path, rows: object) -> tuple[tuple[float, int], ...]:
     try:
         sizes = tuple((float(share), int(size)) for share, size in rows)  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
-        raise OptionError(f"{path}: sizes must be pairs, as in [[0.3, 128], [0.6, 192]]") from error
-    if any(size % 32 or size <= 0 for _, size in sizes):
+        raise OptionError(f"{path}: sizes must be pairs, as in [[0.5, 128], [1.0, 256]]") from error
+    if not sizes or any(size % 32 or size <= 0 for _, size in sizes):
         raise OptionError(f"{path}: sizes must be multiples of 32")
     return sizes

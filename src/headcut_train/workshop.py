@@ -12,6 +12,7 @@ from typing import Annotated
 
 import torch
 import typer
+from torch import nn
 
 from headcut.errors import OptionError
 from headcut.find import HeadFinder
@@ -136,10 +137,9 @@ def report(
     scored: list[Scored] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        network = NETWORKS[recipe["network"]]()
+        network: nn.Module = NETWORKS[recipe["network"]]()
         load_weights(network, run / "last.pt")
-        crops = crops_of_sample(recipe["network"], 8, 9)
-        export_onnx(network, recipe["network"], path, threshold=0.5, crops=crops)
+        export_onnx(network, recipe["network"], path, threshold=0.5, crops=crops_of_sample(8, 9))
         table = score_model(
             path,
             manifest,

@@ -79,13 +79,13 @@ export async function lookForHeads(
 /** Look at a head's crop, widened while the head runs out of it. */
 async function lookClosely(photo: Picture, proposed: Head, networks: Networks): Promise<SeenHead> {
   const visible = insidePhoto(proposed.box, photo);
-  let box = cropBoxFor(proposed.box);
-  let masks = await masksOf(photo, box, visible, networks);
-  let share = shareOfHead(masks.head, box, visible);
+  const lookAt = async (box: Box) => {
+    const masks = await masksOf(photo, box, visible, networks);
+    return { box, masks, share: shareOfHead(masks.head, box, visible) };
+  };
+  let { box, masks, share } = await lookAt(cropBoxFor(proposed.box));
   if (share < DENIED) {
-    box = cropBoxFor(proposed.box, HEADS_PER_NEARER_CROP);
-    masks = await masksOf(photo, box, visible, networks);
-    share = shareOfHead(masks.head, box, visible);
+    ({ box, masks, share } = await lookAt(cropBoxFor(proposed.box, HEADS_PER_NEARER_CROP)));
   }
   const confidence = confidenceOf(proposed, share, photo, networks.calibration);
   const head = { ...proposed, confidence };

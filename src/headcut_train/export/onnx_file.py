@@ -21,7 +21,7 @@ from headcut.geometry import FloatArray, U8Array
 from headcut.model_file import Model
 from headcut_train.export.crops import Labelled
 from headcut_train.export.parity import LIMITS, RESEARCH, Parity, compare, metadata_of, refuse
-from headcut_train.networks import Network
+from headcut_train.networks import INPUT_SIZE, Network
 
 OPSET = 17
 """What ONNX Runtime Web runs on all its back ends."""
@@ -73,10 +73,10 @@ def export_onnx(
         name: of the network, for the metadata.
         path: of the file; replaced whole or not at all.
         threshold: the probability from which an answer counts as yes.
-        crops: (N, S, S, 3) uint8 real crops to compare on.
+        crops: (N, 256, 256, 3) uint8 real crops to compare on.
         quantize: how the weights are kept: in 32 bits; in 16, and computed with in 32; or in 8
             with a scale per channel, and computed with in 8.
-        calibration: (N, S, S, 3) uint8 real crops, other ones, whose activations give the
+        calibration: (N, 256, 256, 3) uint8 real crops, other ones, whose activations give the
             ranges for int8; `crops` if not given.
         labelled: crops with people's masks, on which the file must be as good as the network.
         licence: of the weights, for the metadata.
@@ -127,7 +127,7 @@ def _as_onnx(network: Network) -> onnx.ModelProto:
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             _Exported(network).eval(),
-            (torch.zeros(1, 3, network.input_size, network.input_size),),
+            (torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE),),
             file,
             input_names=["image"],
             output_names=list(network.output_names),

@@ -18,7 +18,7 @@ from headcut.find import PROPOSED
 from headcut.geometry import FloatArray, U8Array
 from headcut_train.export.crops import Labelled
 from headcut_train.metrics import iou
-from headcut_train.networks import Network
+from headcut_train.networks import INPUT_SIZE, Network
 from headcut_train.scenes import SEEN_BY
 
 RESEARCH = "research use only: some of the training photos are for non-commercial research"
@@ -87,7 +87,7 @@ def compare(
     Args:
         network: with `exported` and `output_names`.
         run: the file.
-        crops: (S, S, 3) uint8 each.
+        crops: (256, 256, 3) uint8 each.
         labelled: crops with people's masks, for a network whose first output is a mask.
         threshold: the probability from which a pixel is in the mask.
         binary: the file gives masks instead of probabilities.
@@ -131,7 +131,7 @@ def _iou_with_people(run: Run, labelled: Labelled, threshold: float) -> float:
 
 
 def outputs_of(network: Network, crop: U8Array) -> list[FloatArray]:
-    """Return what a network gives for one (S, S, 3) uint8 picture, batch axis dropped."""
+    """Return what a network gives for one (256, 256, 3) uint8 picture, batch axis dropped."""
     planes = torch.from_numpy(np.array(crop.transpose(2, 0, 1)[None])).float()
     with torch.inference_mode():
         return [output[0].numpy() for output in network.exported(planes)]
@@ -175,7 +175,7 @@ def metadata_of(network: Network, name: str, *, threshold: float, licence: str) 
         "name": f"headcut-{name}",
         "network": name,
         "version": headcut.__version__,
-        "size": str(network.input_size),
+        "size": str(INPUT_SIZE),
         "threshold": f"{threshold:g}",
         "trained_on": ", ".join(SEEN_BY[name]),
         "licence": licence,
