@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from headcut.edge import clean_colours, refine_alpha
-from headcut.find import Head, HeadFinder, looks_at
+from headcut.find import Head, HeadFinder, believed, looks_at
 from headcut.geometry import (
     Box,
     crop_box_for,
@@ -104,9 +104,10 @@ def golden() -> dict[str, Any]:
         "masks": list(_masks()),
         "edges": list(_edges()),
         "found": [_found(photo, seed) for seed in (1, 2, 3)],
+        "company": [_company(seed) for seed in range(8)],
         "cuts": [
             *(_cut(photo, FACE, neck) for neck in ("none", "short", "keep")),
-            _cut(photo, DARK, "none"),
+            *(_cut(photo, place, "none") for place in (DARK, DOUBTED)),
         ],
     }
 
@@ -122,7 +123,7 @@ def _boxes() -> Iterator[dict[str, Any]]:
             "head": head,
             "crop": box,
             "wider": wider_box(mask, box, (90, 120)),
-            "framed": framed_box(mask, box, (90, 120)),
+            "framed": framed_box(mask > 0.5, box, (90, 120)),
             "mask": packed(mask),
         }
 
@@ -194,9 +195,26 @@ def _found(photo: np.ndarray, seed: int) -> dict[str, Any]:
     }
 
 
+def _company(seed: int) -> dict[str, Any]:
+    """Which heads of a photo are believed, by their numbers."""
+    random = np.random.default_rng(seed)
+    heads = [
+        Head((0.0, 0.0, 1.0, float(height)), float(confidence))
+        for height, confidence in zip(
+            np.exp(random.uniform(2, 5, 6)), random.uniform(0, 0.7, 6), strict=True
+        )
+    ]
+    return {
+        "heads": [{"box": head.box_px, "confidence": head.confidence} for head in heads],
+        "believed": [heads.index(head) for head in believed(heads, 0.5)],
+    }
+
+
 FACE = (50.0, 12.0, 92.0, 66.0)
 DARK = (20.0, 8.0, 48.0, 44.0)
 """So little of its middle is light that it is looked at from nearer."""
+DOUBTED = (6.0, 24.0, 22.0, 43.2)
+"""At the border of its last look it is in doubt: it is framed anew."""
 
 
 def _cut(photo: np.ndarray, place: Box, neck: Any) -> dict[str, Any]:

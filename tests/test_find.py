@@ -19,6 +19,7 @@ from headcut.find import (
     MOST_CLOSER,
     Head,
     HeadFinder,
+    believed,
     closer_looks,
     heads_in_maps,
     intersection_over_union,
@@ -388,6 +389,20 @@ def test_parts_of_a_surer_head_are_dropped_and_heads_side_by_side_are_not() -> N
     assert without_parts([face, ear]) == [face]
     assert without_parts([body, face]) == [face]
     assert without_parts([face, friend]) == [face, friend]
+
+
+def head_of(height_px: float, confidence: float) -> Head:
+    return Head((0.0, 0.0, height_px, height_px), confidence)
+
+
+def test_heads_in_company_need_less() -> None:
+    friend, child, speck = head_of(90, 0.3), head_of(40, 0.3), head_of(20, 0.3)
+    sure, faint = head_of(100, 0.6), head_of(100, 0.1)
+    assert believed([friend, sure, child, speck, faint], 0.5) == [friend, sure, child]
+
+
+def test_doubtful_heads_are_no_company() -> None:
+    assert believed([head_of(100, 0.49), head_of(100, 0.49)], 0.5) == []
 
 
 @pytest.mark.parametrize(("proposes", "count"), [(0.5, 0), (0.3, 1)])

@@ -264,16 +264,18 @@ def test_connected_follows_a_winding_way_and_no_diagonal() -> None:
 
 
 def test_frame_is_a_square_around_what_is_head() -> None:
-    mask = np.zeros((100, 100), np.float32)
-    mask[20:60, 30:50] = 1  # in photo pixels: x 160 to 200, y 240 to 320
+    inside = np.zeros((100, 100), bool)
+    inside[20:60, 30:50] = True  # in photo pixels: x 160 to 200, y 240 to 320
     box = (100, 200, 300, 400)
-    assert framed_box(mask, box, (500, 500)) == pytest.approx((134, 234, 226, 326))
+    assert framed_box(inside, box, (500, 500)) == pytest.approx((134, 234, 226, 326))
 
 
 def test_frame_leaves_out_what_lies_beyond_the_photo() -> None:
     """Networks go on with hair where the photo ends; a frame around that would show less head."""
-    mask = np.zeros((100, 100), np.float32)
-    mask[20:60, 30:50] = 1
-    assert framed_box(mask, (100, 200, 300, 400), (280, 500)) == pytest.approx((157, 237, 203, 283))
-    beyond = framed_box(mask, (100, 200, 300, 400), (230, 150))
+    inside = np.zeros((100, 100), bool)
+    inside[20:60, 30:50] = True
+    assert framed_box(inside, (100, 200, 300, 400), (280, 500)) == pytest.approx(
+        (157, 237, 203, 283)
+    )
+    beyond = framed_box(inside, (100, 200, 300, 400), (230, 150))
     assert beyond[2] - beyond[0] == pytest.approx(1.15 * 2)  # a pixel of the mask at the least

@@ -145,6 +145,36 @@ def test_head_that_a_crop_does_not_show_is_looked_at_from_nearer() -> None:
         assert iou(head, is_red(np.asarray(photo)) & side) > 0.95
 
 
+@pytest.mark.parametrize(("threshold", "count"), [(0.6, 0), (0.5, 2)])
+def test_doubtful_head_counts_beside_a_sure_one(threshold: float, count: int) -> None:
+    class ShyFinder(RedFinder):
+        def confidence(self, head: Head, share: float, photo_shape: tuple[int, int]) -> float:
+            return share * (0.55 if head.confidence == 0.9 else 0.3)
+
+    finder = ShyFinder()
+    finder.threshold = threshold
+    cutter = HeadCutter(finder=finder, segmenter=RedSegmenter())
+    assert len(cutter.cut(picture(60, 220))) == count
+
+
+class HesitantSegmenter(RedSegmenter):
+    """In doubt of a head's upper half where a crop shows it small or cuts it off."""
+
+    def segment(self, crops: U8Array) -> FloatArray:
+        masks = super().segment(crops)
+        for head in masks[:, 0]:
+            if head.mean() < 0.4 or head[0].any():
+                rows = np.flatnonzero(head.any(axis=1))
+                head[: (rows[0] + rows[-1]) // 2] *= 0.4
+        return masks
+
+
+def test_what_is_doubted_at_the_border_of_the_last_look_is_framed_anew() -> None:
+    photo = picture(150)
+    (head,) = HeadCutter(finder=RedFinder(), segmenter=HesitantSegmenter()).cut(photo)
+    assert iou(head, is_red(np.asarray(photo))) > 0.95
+
+
 class CountingSegmenter(RedSegmenter):
     looks = 0
 
@@ -155,9 +185,13 @@ class CountingSegmenter(RedSegmenter):
 
 def test_what_no_closer_look_could_confirm_is_not_looked_at() -> None:
     """A closer look costs milliseconds, and textures propose many."""
-    finder, segmenter = HastyFinder(), CountingSegmenter()
-    finder.threshold = 0.995
-    assert HeadCutter(finder=finder, segmenter=segmenter).cut(picture(150)) == []
+
+    class DullFinder(HastyFinder):
+        def confidence(self, head: Head, share: float, photo_shape: tuple[int, int]) -> float:
+            return 0.15 * share
+
+    segmenter = CountingSegmenter()
+    assert HeadCutter(finder=DullFinder(), segmenter=segmenter).cut(picture(150)) == []
     assert segmenter.looks == 0
 
 

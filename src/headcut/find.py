@@ -58,6 +58,11 @@ the finder's average precision rose from 0.44 without any to 0.73; in single one
 SEEN_PX = 1024
 """Longest side of what is looked at: even closer looks are shrunk, so more would not be seen."""
 
+IN_COMPANY, COMPANY_HEIGHT = 0.4, 3
+"""Share of the threshold that is enough where another head is sure, and the most that its height
+may be less: people come together. In ordinary photos recall rose from 0.526 to 0.555 with 0.025
+false heads a photo more; photos without people stay as they are."""
+
 WORTH_TILES_PX = 320
 """In photos with a longer side, tiles show more than the look at the whole does."""
 
@@ -120,8 +125,8 @@ class HeadFinder:
 
     Args:
         model: a finder's model file.
-        threshold: confidence from which a head counts, after the closer look; the model's own by
-            default.
+        threshold: confidence from which a head alone counts, after the closer look; the model's
+            own by default.
         proposes: the network's confidence from which a head is worth a closer look.
 
     Raises:
@@ -312,6 +317,27 @@ def _distinct(heads: list[Head]) -> list[Head]:
         if not any(_is_same(head.box_px, k.box_px) for k in kept):
             kept.append(head)
     return kept
+
+
+def believed(heads: list[Head], threshold: float) -> list[Head]:
+    """Return the heads that are sure enough, alone or in company; order is kept.
+
+    Args:
+        heads: of one photo.
+        threshold: confidence from which a head alone counts.
+    """
+    sure = [_height(head) for head in heads if head.confidence >= threshold]
+    least_px = max(sure, default=math.inf) / COMPANY_HEIGHT
+    return [
+        head
+        for head in heads
+        if head.confidence >= threshold
+        or (head.confidence >= IN_COMPANY * threshold and _height(head) >= least_px)
+    ]
+
+
+def _height(head: Head) -> float:
+    return head.box_px[3] - head.box_px[1]
 
 
 def without_parts(heads: list[Head]) -> list[Head]:

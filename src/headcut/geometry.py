@@ -73,31 +73,28 @@ def wider_box(mask: FloatArray, box: Box, photo_shape: tuple[int, int]) -> Box |
         photo_shape: (height, width) of the photo.
     """
     left, top, right, bottom = box
-    height, width = photo_shape
-    leaves_left = int(left > 0 and _runs_out(mask[:, 0]))
-    leaves_top = int(top > 0 and _runs_out(mask[0]))
-    leaves_right = int(right < width and _runs_out(mask[:, -1]))
-    leaves_bottom = int(bottom < height and _runs_out(mask[-1]))
-    if not (leaves_left or leaves_top or leaves_right or leaves_bottom):
+    leaves = runs_out(mask > 0.5, box, photo_shape)
+    if not any(leaves):
         return None
+    leaves_left, leaves_top, leaves_right, leaves_bottom = map(int, leaves)
     growth = (WIDER_CROP - 1) * (right - left)
     to_left = growth * (0.5 + 0.5 * (leaves_left - leaves_right))
     to_top = growth * (0.5 + 0.5 * (leaves_top - leaves_bottom))
     return (left - to_left, top - to_top, right + growth - to_left, bottom + growth - to_top)
 
 
-def framed_box(mask: FloatArray, box: Box, photo_shape: tuple[int, int]) -> Box:
-    """Return the square that frames what a mask calls head in the photo, with some room around it.
+def framed_box(inside: BoolArray, box: Box, photo_shape: tuple[int, int]) -> Box:
+    """Return the square that frames what is head in the photo, with some room around it.
 
     Beyond the photo a mask means nothing: no label was ever there.
 
     Args:
-        mask: (S, S) float32 in [0, 1]; at least one pixel is above a half.
-        box: the mask's square, in photo pixels.
+        inside: (S, S) bool, which pixels are head; at least one.
+        box: their square, in photo pixels.
         photo_shape: (height, width) of the photo.
     """
-    rows, columns = np.flatnonzero((mask > 0.5).any(1)), np.flatnonzero((mask > 0.5).any(0))
-    pixel = (box[2] - box[0]) / len(mask)
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    pixel = (box[2] - box[0]) / len(inside)
     left, top, right, bottom = inside_photo(
         (
             box[0] + columns[0] * pixel,
@@ -111,9 +108,24 @@ def framed_box(mask: FloatArray, box: Box, photo_shape: tuple[int, int]) -> Box:
     return centred_square((left + right) / 2, (top + bottom) / 2, HEADS_PER_FRAME * longest)
 
 
-def _runs_out(border: FloatArray) -> bool:
-    """Whether a crop's border line shows more than a grazing touch of the head."""
-    return bool((border > 0.5).mean() > 0.03)
+def runs_out(
+    inside: BoolArray, box: Box, photo_shape: tuple[int, int]
+) -> tuple[bool, bool, bool, bool]:
+    """Return at which sides, left, top, right and bottom, a head leaves its crop inside the photo.
+
+    Args:
+        inside: (S, S) bool, which pixels of the crop are head.
+        box: the crop's square, in photo pixels.
+        photo_shape: (height, width) of the photo.
+    """
+    height, width = photo_shape
+    touch = 0.03  # of a border line: not more than a grazing touch
+    return (
+        box[0] > 0 and bool(inside[:, 0].mean() > touch),
+        box[1] > 0 and bool(inside[0].mean() > touch),
+        box[2] < width and bool(inside[:, -1].mean() > touch),
+        box[3] < height and bool(inside[-1].mean() > touch),
+    )
 
 
 def connected(inside: BoolArray, seed: BoolArray) -> BoolArray:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from headcut.cutout import CutOut
 from headcut.errors import OptionError
-from headcut.find import Head
+from headcut.find import Head, believed
 from headcut.geometry import U8Array, crop_for_model, paste_alpha, whole_photo_box
 from headcut.pipeline import HeadCutter
 from headcut.segment import HeadSegmenter
@@ -107,6 +107,7 @@ class FoundScores:
         ordered = sorted(heads, key=lambda head: -head.confidence)
         taken = match_heads([head.box_px for head in ordered], sample.boxes)
         heights = [float(box[3] - box[1]) / len(sample.plane) for box in sample.boxes]
+        counted = believed(ordered, threshold)
         found, false = set(), 0
         for head, label in zip(ordered, taken, strict=True):
             if label is None and not counts_as_false(head, sample):
@@ -114,7 +115,7 @@ class FoundScores:
             self.confidences.append(head.confidence)
             self.right.append(label is not None)
             self.found_heights.append(0.0 if label is None else heights[label])
-            if head.confidence >= threshold:
+            if head in counted:
                 found.add(label)
                 false += label is None
         self.photos += 1

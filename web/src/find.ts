@@ -22,6 +22,8 @@ const CLOSER_SHARE = 0.3;
 const SMALL = 0.09;
 const MOST_CLOSER = 24;
 const SEEN_PX = 1024;
+const IN_COMPANY = 0.4;
+const COMPANY_HEIGHT = 3;
 const WORTH_TILES_PX = 320;
 
 /** Where a head is: its box from crown to chin, and how sure that is, in [0, 1]. */
@@ -213,6 +215,24 @@ function distinct(heads: Head[]): Head[] {
     if (!kept.some((k) => isSame(head.box, k.box))) kept.push(head);
   }
   return kept;
+}
+
+/** Whether a head, confirmed wholly by a closer look, could count, in company at least. */
+export function isHopeful(confidence: number, threshold: number): boolean {
+  return confidence >= IN_COMPANY * threshold;
+}
+
+/** Return the heads of a photo that are sure enough, alone or in company; order is kept. */
+export function believed<Seen extends { head: Head }>(seen: Seen[], threshold: number): Seen[] {
+  const sure = seen.filter(({ head }) => head.confidence >= threshold);
+  const least = Math.max(...sure.map(({ head }) => heightOf(head))) / COMPANY_HEIGHT;
+  const inCompany = ({ head }: Seen) =>
+    sure.length > 0 && isHopeful(head.confidence, threshold) && heightOf(head) >= least;
+  return seen.filter((s) => s.head.confidence >= threshold || inCompany(s));
+}
+
+function heightOf(head: Head): number {
+  return head.box[3] - head.box[1];
 }
 
 /** Whether a head is a part of a surer one, or around one. */

@@ -4,7 +4,16 @@
  */
 
 import { cleanColours, firmMask, refineAlpha } from "./edge";
-import { type Calibration, confidenceOf, findHeads, type Head, isPart, type Maps } from "./find";
+import {
+  believed,
+  type Calibration,
+  confidenceOf,
+  findHeads,
+  type Head,
+  isHopeful,
+  isPart,
+  type Maps,
+} from "./find";
 import {
   type Box,
   cropBoxFor,
@@ -14,6 +23,7 @@ import {
   HEADS_PER_NEARER_CROP,
   insidePhoto,
   pasteAlpha,
+  runsOut,
   scaledBox,
   type Size,
   widerBox,
@@ -23,6 +33,8 @@ import { newPicture, type Picture, type Plane } from "./resample";
 import { shareOfHead, withoutIslands } from "./segment";
 
 const DENIED = 0.3;
+const DOUBTFUL = 0.3;
+const MOST_FRAMINGS = 3;
 const MOST_WIDENINGS = 2;
 const VISIBLE_ALPHA = 0.5 / 255;
 
@@ -62,22 +74,27 @@ export async function lookForHeads(
   onProgress: (share: number) => void = () => {},
 ): Promise<SeenHead[]> {
   const proposed = await findHeads(photo, networks.finderSize, networks.find);
-  // Those that a closer look could confirm.
-  const hopeful = proposed.filter(
-    (head) => confidenceOf(head, 1, photo, networks.calibration) >= networks.threshold,
+  const hopeful = proposed.filter((head) =>
+    isHopeful(confidenceOf(head, 1, photo, networks.calibration), networks.threshold),
   );
-  const seen: SeenHead[] = [];
+  const judged: SeenHead[] = [];
   for (const [i, head] of hopeful.entries()) {
-    onProgress(0.5 + (0.5 * i) / hopeful.length);
-    const looked = await lookClosely(photo, head, networks);
-    const anySure = looked.masks.head.data.some((v) => v > 0.5);
-    if (looked.head.confidence >= networks.threshold && anySure) seen.push(looked);
+    onProgress(0.5 + (0.4 * i) / hopeful.length);
+    const seen = await judge(photo, head, networks);
+    if (seen.masks.head.data.some((v) => v > 0.5)) judged.push(seen);
   }
-  return seen.filter((s) => !seen.some((other) => isPart(s.head, other.head)));
+  const counted = believed(judged, networks.threshold);
+  const whole = counted.filter((s) => !counted.some((other) => isPart(s.head, other.head)));
+  const seen: SeenHead[] = [];
+  for (const [i, s] of whole.entries()) {
+    onProgress(0.9 + (0.1 * i) / whole.length);
+    seen.push(await widened(photo, s, networks));
+  }
+  return seen;
 }
 
-/** Look at a head's crop, widened while the head runs out of it. */
-async function lookClosely(photo: Picture, proposed: Head, networks: Networks): Promise<SeenHead> {
+/** Look at a proposed head's crop, which says how sure it is. */
+async function judge(photo: Picture, proposed: Head, networks: Networks): Promise<SeenHead> {
   const visible = insidePhoto(proposed.box, photo);
   const lookAt = async (box: Box) => {
     const masks = await masksOf(photo, box, visible, networks);
@@ -88,32 +105,46 @@ async function lookClosely(photo: Picture, proposed: Head, networks: Networks): 
     ({ box, masks, share } = await lookAt(cropBoxFor(proposed.box, HEADS_PER_NEARER_CROP)));
   }
   const confidence = confidenceOf(proposed, share, photo, networks.calibration);
-  const head = { ...proposed, confidence };
-  for (let i = 0; i < MOST_WIDENINGS && confidence >= networks.threshold; i++) {
+  return { head: { ...proposed, confidence }, box, masks };
+}
+
+/** Widen a head's crop while the head runs out of it. */
+async function widened(photo: Picture, seen: SeenHead, networks: Networks): Promise<SeenHead> {
+  const visible = insidePhoto(seen.head.box, photo);
+  let { box, masks } = seen;
+  for (let i = 0; i < MOST_WIDENINGS; i++) {
     const wider = widerBox(masks.head, box, photo);
     if (!wider) break;
     const widerMasks = await masksOf(photo, wider, visible, networks);
-    if (!widerMasks.head.data.some((v) => v !== 0)) break;
+    if (!widerMasks.head.data.some((v) => v > 0.5)) break;
     [box, masks] = [wider, widerMasks];
   }
-  return { head, box, masks };
+  return { ...seen, box, masks };
 }
 
-/** The last look, at a square framed by the first mask, neck included where it is kept. */
+/** The last look, framed by the mask, neck included where it is kept; anew where its border is in doubt. */
 export async function lookAgain(
   photo: Picture,
   seen: SeenHead,
   neck: Neck,
   networks: Networks,
 ): Promise<SeenHead> {
-  const { head, masks } = seen;
-  const both = masks.head.data.map((v, i) => Math.max(v, masks.neck.data[i]));
-  const framing = neck === NECKS.none ? masks.head : { ...masks.head, data: both };
-  const box = framedBox(framing, seen.box, photo);
-  if (!box) return seen;
-  const visible = insidePhoto(head.box, photo);
-  const framed = await masksOf(photo, box, visible, networks, true);
-  return framed.head.data.some((v) => v > 0.5) ? { head, box, masks: framed } : seen;
+  const visible = insidePhoto(seen.head.box, photo);
+  const keptOf = ({ head, neck: below }: Masks): Plane =>
+    neck === NECKS.none
+      ? head
+      : { ...head, data: head.data.map((v, i) => Math.max(v, below.data[i])) };
+  let { box, masks } = seen;
+  let sureEnough = 0.5;
+  for (let i = 0; i < MOST_FRAMINGS; i++) {
+    const framed = framedBox(keptOf(masks), sureEnough, box, photo);
+    if (!framed) break;
+    const framedMasks = await masksOf(photo, framed, visible, networks, true);
+    if (!framedMasks.head.data.some((v) => v > 0.5)) break;
+    [box, masks, sureEnough] = [framed, framedMasks, DOUBTFUL];
+    if (!runsOut(keptOf(masks), sureEnough, box, photo).includes(true)) break;
+  }
+  return { ...seen, box, masks };
 }
 
 /** What the segmenter says of a square; the mean with its mirror image's if `twice`. */

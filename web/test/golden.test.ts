@@ -4,7 +4,14 @@ import { readFileSync } from "node:fs";
 import { inflateSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { cleanColours, refineAlpha } from "../src/edge";
-import { confidenceOf, findHeads, type Head, looksAt, parseCalibration } from "../src/find";
+import {
+  believed,
+  confidenceOf,
+  findHeads,
+  type Head,
+  looksAt,
+  parseCalibration,
+} from "../src/find";
 import {
   type Box,
   coveredPixels,
@@ -74,7 +81,7 @@ describe("geometry", () => {
       const box = cropBoxFor(head);
       expect(difference(box, crop)).toBeLessThan(1e-9);
       expect(difference(widerBox(plane(mask), box, photo) ?? [], wider ?? [])).toBeLessThan(1e-9);
-      expect(difference(framedBox(plane(mask), box, photo) ?? [], framed)).toBeLessThan(1e-9);
+      expect(difference(framedBox(plane(mask), 0.5, box, photo) ?? [], framed)).toBeLessThan(1e-9);
     }
   });
 
@@ -167,6 +174,13 @@ describe("find", () => {
       const looks = looksAt({ width: shape[1], height: shape[0] });
       expect(looks.length).toBe(boxes.length);
       expect(difference(looks.flat(), boxes.flat())).toBeLessThan(1e-9);
+    }
+  });
+
+  test("the same heads are believed in company", () => {
+    for (const { heads, believed: numbers } of golden.company) {
+      const seen = heads.map((head: Head, number: number) => ({ head, number }));
+      expect(believed<(typeof seen)[0]>(seen, 0.5).map((s) => s.number)).toEqual(numbers);
     }
   });
 
