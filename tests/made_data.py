@@ -118,9 +118,8 @@ def write_data(root: Path) -> Path:
             stem = f"{split}{i}"
             write_pair(root / "celebamask" / split, stem, portrait_photo(), celebamask_label())
             write_pair(root / "lfw_parts" / split, stem, portrait_photo(), lfw_label())
-    for i in range(2):
-        write_pair(root / "figaro_hair/train", str(i), portrait_photo(), figaro_label())
     for i in range(8):
+        write_pair(root / "figaro_hair/train", str(i), portrait_photo(), figaro_label())
         write_pair(root / "clothing_coparsing/train", str(i), full_body_photo(), full_body_label())
     (root / "scenes").mkdir()
     for i in range(8):

@@ -30,6 +30,7 @@ SIZE = 128
 def colours_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes, "photometric", lambda picture, rng, **_: np.array(picture))
     monkeypatch.setattr(scenes, "COVERED_SHARE", 0.0)
+    monkeypatch.setattr(scenes, "MOSAIC_SHARE", 0.0)
 
 
 def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
@@ -197,6 +198,24 @@ def test_centres_and_boxes_lie_on_the_heads(monkeypatch: pytest.MonkeyPatch) -> 
             assert intersection_over_union(heads[0].box_px, drawn) > 0.75
             checked += 1
     assert checked > 20
+
+
+def test_each_quarter_of_a_mosaic_is_labelled_where_it_lies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scenes, "MOSAIC_SHARE", 1.0)
+    full = 2 * SIZE
+    found = 0
+    for picture in far_pictures(monkeypatch, red_head_sample(HEAD_AT), 20, size=full):
+        assert picture.image.shape == (full, full, 3)
+        assert picture.weight.shape == (1, full // FINDER_STRIDE, full // FINDER_STRIDE)
+        assert picture.box_weight.shape == picture.weight.shape[1:]
+        look = (0.0, 0.0, float(full), float(full))
+        for head in heads_in_maps(picture.target[0], picture.target[1:], look, 1.0):
+            x, y = (int((head.box_px[i] + head.box_px[i + 2]) / 2) for i in (0, 1))
+            assert picture.image[y, x, 0] > 130
+            found += 1
+    assert found > 50
 
 
 def test_box_is_of_the_turned_head() -> None:

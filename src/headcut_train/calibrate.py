@@ -24,6 +24,7 @@ FITTED_ON = {
     "scenes": 1.0,
     "celebamask": 1.0,
     "lfw_parts": 1.0,
+    "figaro_hair": 1.0,
     "clothing_coparsing": 1.0,
 }
 """Held-out sets that the calibration is fitted on, and their weights.

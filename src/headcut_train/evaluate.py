@@ -31,7 +31,7 @@ from headcut_train.scenes import COMPOSED_OF, Composed, composed
 from headcut_train.sources import HEAD, KNOWN, NECK, SEARCHED, Sample
 
 MASKED_SETS = ("celebamask", "lfw_parts", "clothing_coparsing")
-FOUND_SETS = ("scenes", "scut_heads", "wild")
+FOUND_SETS = ("scenes", "scut_heads", "figaro_hair", "wild")
 
 COMPOSED, COMPOSED_PHOTOS, COMPOSED_PX = "composed", 100, 768
 """Name, number and side of the pictures set together from held-out people and scenes."""

@@ -340,24 +340,49 @@ def _beside_another(
 # ---------------------------------------------------------------- far: where are the heads?
 
 FAR_MIX = {
-    "scut_heads": 0.2,
-    "person_crops": 0.32,
-    "clothing_coparsing": 0.06,
-    "celebamask": 0.09,
-    "lfw_parts": 0.08,
-    "scenes": 0.16,
-    "composed": 0.09,
+    "scut_heads": 0.19,
+    "person_crops": 0.29,
+    "figaro_hair": 0.08,
+    "clothing_coparsing": 0.07,
+    "celebamask": 0.05,
+    "lfw_parts": 0.05,
+    "scenes": 0.15,
+    "composed": 0.12,
 }
 """Share of each source in far pictures; "composed" sets people into a scene."""
 
 COVERED_SHARE, COVERED_MOST = 0.2, 8
 """Share of far pictures with hats on their heads, and the most that empty places get."""
 
-SMALLEST_HEAD = 5 / 256
-"""A head below this share of the look is neither to be found nor wrong to find."""
+SMALLEST_HEAD = 5 / FINDER_STRIDE
+"""A head lower than this, in cells, is neither to be found nor wrong to find."""
+
+MOSAIC_SHARE = 0.3
+"""Share of far pictures that are four of half the size, side by side (YOLOv4, Bochkovskiy et al.,
+2020): more small heads, in more kinds of surroundings."""
 
 
 def far_picture(sources: Sources, rng: Random, size: int) -> Picture:
+    """Return what the finder sees, a look or four, with the centres of its heads."""
+    if rng.random() >= MOSAIC_SHARE or size % (4 * FINDER_STRIDE):
+        return _far_picture(sources, rng, size)
+    four = [_far_picture(sources, rng, size // 2) for _ in range(4)]
+    return Picture(
+        image=_side_by_side([picture.image for picture in four], axes=(0, 1)),
+        target=_side_by_side([picture.target for picture in four], axes=(1, 2)),
+        weight=_side_by_side([picture.weight for picture in four], axes=(1, 2)),
+        box_weight=_side_by_side([picture.box_weight for picture in four], axes=(0, 1)),
+    )
+
+
+def _side_by_side(four: Sequence[np.ndarray], axes: tuple[int, int]) -> np.ndarray:
+    """Set arrays two by two along their axes of (height, width)."""
+    down, across = axes
+    rows = [np.concatenate(pair, axis=across) for pair in (four[:2], four[2:])]
+    return np.concatenate(rows, axis=down)
+
+
+def _far_picture(sources: Sources, rng: Random, size: int) -> Picture:
     """Return a look at a whole photo or a part of it for the finder, with its heads' centres."""
     kind = str(rng.choice(list(FAR_MIX), p=list(FAR_MIX.values())))
     if kind == "composed":
@@ -560,7 +585,7 @@ def centre_maps(
     centres = (in_cells[:, :2] + in_cells[:, 2:]) / 2
     sizes = in_cells[:, 2:] - in_cells[:, :2]
     findable = (
-        (sizes[:, 1] >= SMALLEST_HEAD * cells)
+        (sizes[:, 1] >= SMALLEST_HEAD)
         & (centres > 0).all(1)
         & (centres < cells).all(1)
         & (sizes[:, 1] < 1.5 * cells)
