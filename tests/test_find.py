@@ -39,7 +39,8 @@ def empty_maps() -> tuple[FloatArray, FloatArray]:
 class SquareModel:
     """Sees heads as a trained finder does: the whole box, also of one that the look cuts.
 
-    A head is a rectangle of full red; green and blue say how far in it a pixel lies.
+    A head is a rectangle of full red; green and blue say how far in it a pixel lies, so it knows a
+    mirror image, and sees the same in it.
     """
 
     size = 256
@@ -55,8 +56,16 @@ class SquareModel:
         self.looks = 0
 
     def run(self, image: U8Array) -> list[FloatArray]:
-        self.looks += 1
         assert image.shape == (256, 256, 3)
+        inside = image[..., 0] > 250
+        slope = np.diff(image[..., 1].astype(int), axis=1)[inside[:, 1:] & inside[:, :-1]].sum()
+        self.mirrored = bool(slope < 0)
+        if self.mirrored:
+            return [np.flip(part, axis=-1) for part in self.maps(image[:, ::-1])]
+        self.looks += 1
+        return self.maps(image)
+
+    def maps(self, image: U8Array) -> list[FloatArray]:
         centre, box = empty_maps()
         red = image[..., 0] > 250
         for rows in _runs(red.any(1)):
@@ -260,6 +269,19 @@ def test_small_head_is_looked_at_closer() -> None:
     assert model.looks == without.looks + 1
 
 
+def test_what_the_mirror_image_does_not_show_is_doubted() -> None:
+    class OneSided(SquareModel):
+        def run(self, image: U8Array) -> list[FloatArray]:
+            centre, box = super().run(image)
+            return [np.minimum(centre, 0.3) if self.mirrored else centre, box]
+
+    photo = photo_with((80, 80, 180, 190), shape=(256, 256))
+    (both,) = HeadFinder(SquareModel()).find(photo)
+    (one,) = HeadFinder(OneSided()).find(photo)
+    assert both.confidence == pytest.approx(0.9, abs=1e-3)
+    assert one.confidence == pytest.approx(0.663, abs=1e-3)  # log odds 2.197 and -0.847
+
+
 def small_heads(count: int, *, height: float = 10.0, apart: float = 200.0) -> list[Head]:
     """Return heads in rows of ten, the later the surer."""
     places = [(apart * (i % 10), apart * (i // 10)) for i in range(count)]
@@ -359,8 +381,9 @@ def test_two_heads_that_touch_stay_two() -> None:
 
     class Fixed(SquareModel):
         def run(self, image: U8Array) -> list[FloatArray]:
-            self.looks += 1
-            return [centre[None] * (self.looks == 1), box]  # in the look at the whole photo
+            self.looks += 1  # at the whole photo, at its mirror image, and at more than it
+            seen = [centre[None] * (self.looks <= 2), box]
+            return [np.flip(part, axis=-1) for part in seen] if self.looks == 2 else seen
 
     found = HeadFinder(Fixed()).find(np.zeros((256, 256, 3), np.uint8))
     assert [head.box_px for head in found] == [
@@ -376,7 +399,8 @@ def test_of_two_boxes_for_one_head_the_surer_stays() -> None:
 
     class Fixed(SquareModel):
         def run(self, image: U8Array) -> list[FloatArray]:
-            return [centre[None], box]
+            self.looks += 1  # every second one is at a mirror image
+            return [centre[None] if self.looks % 2 else centre[None, :, ::-1], box]
 
     (head,) = HeadFinder(Fixed()).find(np.zeros((256, 256, 3), np.uint8))
     assert head.confidence == pytest.approx(0.8)

@@ -8,7 +8,7 @@ import {
   type Size,
   wholePhotoBox,
 } from "./geometry";
-import { type Picture, type Plane, shrunkTo } from "./resample";
+import { mirrorImage, mirrorIndex, type Picture, type Plane, shrunkTo } from "./resample";
 
 const OVERLAP_OF_ONE_HEAD = 0.45;
 const PART_OF_ONE_HEAD = 0.8;
@@ -83,7 +83,12 @@ export async function findHeads(
   const seen = shrunkTo(photo, SEEN_PX);
   const looks: Look[] = [];
   const look = async (box: Box) => {
-    const maps = await run(cropForModel(seen, box, size));
+    const crop = cropForModel(seen, box, size);
+    const maps = await run(crop);
+    if (maps.centre.data.some((chance) => chance >= PROPOSED)) {
+      const mirrored = await run(mirrorImage(crop));
+      maps.centre = meanChance(maps.centre, mirrored.centre);
+    }
     const heads = headsInMaps(maps, box, FAINT).filter((h) => isFor(box, h.box, seen));
     looks.push({ box, heads });
   };
@@ -128,6 +133,17 @@ export function closerLooks(looks: Look[], photo: Size): Box[] {
     if (chosen.length < MOST_CLOSER && !chosen.some(isNear)) chosen.push(square);
   }
   return chosen;
+}
+
+/** Return the chances whose log odds are the mean of a look's and its mirror image's. */
+function meanChance(plane: Plane, mirrored: Plane): Plane {
+  const held = (chance: number) => Math.min(Math.max(chance, 1e-4), 1 - 1e-4);
+  const data = plane.data.map((chance, i) => {
+    const [a, b] = [held(chance), held(mirrored.data[mirrorIndex(i, plane.width)])];
+    const [yes, no] = [Math.sqrt(a * b), Math.sqrt((1 - a) * (1 - b))];
+    return yes / (yes + no);
+  });
+  return { ...plane, data };
 }
 
 function tileStarts(extent: number, side: number): number[] {

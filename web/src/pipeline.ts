@@ -29,7 +29,7 @@ import {
   widerBox,
 } from "./geometry";
 import { type Neck, NECKS, SHORT_NECK, withNeck } from "./neck";
-import { newPicture, type Picture, type Plane } from "./resample";
+import { mirrorImage, mirrorIndex, type Picture, type Plane } from "./resample";
 import { shareOfHead, withoutIslands } from "./segment";
 
 const DENIED = 0.3;
@@ -164,21 +164,10 @@ async function masksOf(
   return { head: withoutIslands(head, box, headBox), neck };
 }
 
-function mirrorImage({ width, height, data }: Picture): Picture {
-  const mirrored = newPicture(width, height);
-  const [from, to] = [new Uint32Array(data.buffer), new Uint32Array(mirrored.data.buffer)];
-  for (let i = 0; i < from.length; i++) to[i] = from[mirrorIndex(i, width)];
-  return mirrored;
-}
-
 function meanOf(plane: Plane, mirrored: Plane): Plane {
   const { width } = plane;
   const data = plane.data.map((v, i) => (v + mirrored.data[mirrorIndex(i, width)]) / 2);
   return { ...plane, data };
-}
-
-function mirrorIndex(i: number, width: number): number {
-  return i - (i % width) + width - 1 - (i % width);
 }
 
 /** Return a head's place in the same photo at another size. */

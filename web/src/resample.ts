@@ -243,3 +243,16 @@ export function shrunkTo(image: Picture, longestPx: number): Picture {
   const width = Math.max(1, roundHalfEven(image.width * scale));
   return shrinkPicture(image, width, Math.max(1, roundHalfEven(image.height * scale)));
 }
+
+/** Return a picture, left and right exchanged. */
+export function mirrorImage({ width, height, data }: Picture): Picture {
+  const mirrored = newPicture(width, height);
+  const [from, to] = [new Uint32Array(data.buffer), new Uint32Array(mirrored.data.buffer)];
+  for (let i = 0; i < from.length; i++) to[i] = from[mirrorIndex(i, width)];
+  return mirrored;
+}
+
+/** Return where a pixel lies in the mirror image of a picture or plane. */
+export function mirrorIndex(i: number, width: number): number {
+  return i - (i % width) + width - 1 - (i % width);
+}
