@@ -30,8 +30,8 @@ WIDER_CROP = 1.6
 HEADS_PER_CROP = 2.0
 """Side of a head's crop in head heights: room for hair that falls below the chin."""
 
-HEADS_PER_NEARER_CROP = 1.4
-"""The same, of the crop for a second opinion."""
+HEADS_PER_NEARER_CROP, HEADS_PER_FARTHER_CROP = 1.4, 2.8
+"""The same, of the crops for a second and a third opinion."""
 
 HEADS_PER_FRAME = 1.15
 """Side of the last look's square by the head's longer side, long hair included."""

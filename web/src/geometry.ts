@@ -26,8 +26,9 @@ export interface Size {
 const OUTSIDE_GREY = 127;
 const REDUCING_GAP = 2;
 const WIDER_CROP = 1.6;
-const HEADS_PER_CROP = 2;
+export const HEADS_PER_CROP = 2;
 export const HEADS_PER_NEARER_CROP = 1.4;
+export const HEADS_PER_FARTHER_CROP = 2.8;
 const HEADS_PER_FRAME = 1.15;
 
 /** Round as Python does: halves to the even neighbour. */

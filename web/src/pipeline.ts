@@ -20,6 +20,8 @@ import {
   cropForModel,
   cropPicture,
   framedBox,
+  HEADS_PER_CROP,
+  HEADS_PER_FARTHER_CROP,
   HEADS_PER_NEARER_CROP,
   insidePhoto,
   pasteAlpha,
@@ -96,14 +98,15 @@ export async function lookForHeads(
 /** Look at a proposed head's crop, which says how sure it is. */
 async function judge(photo: Picture, proposed: Head, networks: Networks): Promise<SeenHead> {
   const visible = insidePhoto(proposed.box, photo);
-  const lookAt = async (box: Box) => {
+  const looks: { share: number; box: Box; masks: Masks }[] = [];
+  for (const side of [HEADS_PER_CROP, HEADS_PER_NEARER_CROP, HEADS_PER_FARTHER_CROP]) {
+    const box = cropBoxFor(proposed.box, side);
     const masks = await masksOf(photo, box, visible, networks);
-    return { box, masks, share: shareOfHead(masks.head, box, visible) };
-  };
-  let { box, masks, share } = await lookAt(cropBoxFor(proposed.box));
-  if (share < DENIED) {
-    ({ box, masks, share } = await lookAt(cropBoxFor(proposed.box, HEADS_PER_NEARER_CROP)));
+    const share = shareOfHead(masks.head, box, visible);
+    looks.push({ share, box, masks });
+    if (share >= DENIED) break;
   }
+  const { share, box, masks } = looks.reduce((best, look) => (look.share > best.share ? look : best));
   const confidence = confidenceOf(proposed, share, photo, networks.calibration);
   return { head: { ...proposed, confidence }, box, masks };
 }
