@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from made_data import write_data
 
 from headcut.find import Head
 from headcut.geometry import Box, FloatArray, U8Array
+from headcut_train.cache import CachedSource
 from headcut_train.mistakes import MOST_A_PHOTO, mistakes
 from headcut_train.sources import NO_BOXES, SEARCHED, Sample
 
@@ -57,3 +61,16 @@ def test_the_surest_are_kept() -> None:
     found = mistakes(Claims(*claims), sample())
     assert found.shape == (MOST_A_PHOTO, 4)
     assert found[0, 0] == len(claims) - 1
+
+
+@pytest.mark.parametrize("doubted", [True, False])
+def test_where_labels_may_be_wrong_a_found_head_is_doubted(doubted: bool, tmp_path: Path) -> None:
+    """Mined anew, the boxes take the place of the older ones."""
+    source = CachedSource(write_data(tmp_path / "data"), tmp_path / "cache", "scenes", "train")
+    found = [np.array([[1, 2, 3, 4 + i]], np.float32) for i in range(len(source))]
+    for _ in range(2):
+        source.remember(found, doubted=doubted)
+    again = CachedSource(tmp_path / "data", tmp_path / "cache", "scenes", "train")
+    kept, empty = (again[1].ignored, again[1].mistaken)[:: 1 if doubted else -1]
+    np.testing.assert_array_equal(kept, found[1])
+    assert len(empty) == 0

@@ -155,6 +155,13 @@ def test_head_in_front_hides_the_target(monkeypatch: pytest.MonkeyPatch) -> None
     assert not labels[..., 0].all()
 
 
+def test_what_may_be_a_head_is_unknown_to_the_segmenter() -> None:
+    sample = red_head_sample(HEAD_AT, masked=False)
+    doubted = replace(sample, ignored=np.array([[140, 10, 160, 30]], np.float32))
+    assert scenes._box_labels(sample, 0)[20, 150, 1] == 255
+    assert scenes._box_labels(doubted, 0)[20, 150, 1] == 0
+
+
 def test_same_seed_gives_the_same_picture() -> None:
     """A resumed run must see what the uninterrupted one saw."""
     sources = sources_with(lfw_parts=red_head_sample(HEAD_AT))

@@ -92,7 +92,6 @@ def test_samples_draws_a_sheet(network: str, place: Place, tmp_path: Path) -> No
 
 
 def test_mine_keeps_mistakes_for_training(models: dict[str, Path], place: Place) -> None:
-    """A finder that learned nothing takes much for heads, where there is none."""
     assert run("mine", "--finder", models["finder"], *place.folders) == 0
     kept = json.loads((place.root / "cache" / "scenes-train.json").read_text())
     assert all("mistaken" in row for row in kept)

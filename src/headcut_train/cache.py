@@ -57,17 +57,24 @@ class CachedSource(Sequence[Sample]):
             photo=packed[:area].reshape(height, width, 3),
             plane=packed[area:].reshape(height, width),
             boxes=np.array(row["boxes"], np.float32).reshape(-1, 4),
-            ignored=np.array(row["ignored"], np.float32).reshape(-1, 4),
+            ignored=np.array(row["ignored"] + row.get("doubted", []), np.float32).reshape(-1, 4),
             masked=row["masked"],
             tags=tuple(tuple(words) for words in row.get("tags", [])),
             mistaken=np.array(row.get("mistaken", []), np.float32).reshape(-1, 4),
             neck_labelled=row.get("neck_labelled", True),
         )
 
-    def remember_mistakes(self, mistaken: Sequence[FloatArray]) -> None:
-        """Keep, for each sample, the boxes that a finder took for heads by mistake."""
-        for row, boxes in zip(self._rows, mistaken, strict=True):
-            row["mistaken"] = boxes.tolist()
+    def remember(self, found: Sequence[FloatArray], *, doubted: bool) -> None:
+        """Keep, for each sample, the boxes that a finder took for heads where no label is.
+
+        Args:
+            found: (K, 4) float32 for each sample.
+            doubted: the labels may be wrong, so the boxes are `ignored`; else they are `mistaken`.
+        """
+        for row, boxes in zip(self._rows, found, strict=True):
+            row["mistaken"], row["doubted"] = (
+                ([], boxes.tolist()) if doubted else (boxes.tolist(), [])
+            )
         _write_index(self._index, self._rows)
 
 

@@ -101,12 +101,7 @@ EMPTY_SHARE = 0.25
 MISTAKEN_SHARE = 0.85
 """Of the empty pictures of a photo with `Sample.mistaken`: how many show one of those."""
 
-EMPTY_MIX = {
-    "scenes": 0.55,
-    "scut_heads": 0.15,
-    "clothing_coparsing": 0.15,
-    "person_crops": 0.15,
-}
+EMPTY_MIX = {"scenes": 0.6, "scut_heads": 0.2, "clothing_coparsing": 0.2}
 """Share of each source in empty near pictures: hands, shoes and wheels, not only landscapes."""
 
 
@@ -232,6 +227,8 @@ def _box_labels(sample: Sample, target: int | None) -> U8Array:
     known = Image.fromarray(searched)
     head = Image.new("L", (width, height))
     draw_known, draw_head = ImageDraw.Draw(known), ImageDraw.Draw(head)
+    for box in sample.ignored:
+        draw_known.rectangle(tuple(float(v) for v in box), fill=0)
     for i in np.argsort(sample.boxes[:, 3] - sample.boxes[:, 1]):
         left, top, right, bottom = (float(v) for v in sample.boxes[i])
         w, h = right - left, bottom - top
