@@ -72,9 +72,10 @@ class CachedSource(Sequence[Sample]):
             doubted: the labels may be wrong, so the boxes are `ignored`; else they are `mistaken`.
         """
         for row, boxes in zip(self._rows, found, strict=True):
-            row["mistaken"], row["doubted"] = (
-                ([], boxes.tolist()) if doubted else (boxes.tolist(), [])
-            )
+            if doubted:  # what was doubted before was not found again: it is ignored
+                row["doubted"] = row.get("doubted", []) + boxes.tolist()
+            else:
+                row["mistaken"] = boxes.tolist()
         _write_index(self._index, self._rows)
 
 
