@@ -254,8 +254,8 @@ def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
         head = worn | (face & (rows < top + 0.75 * height))
         known = ~(face & ~head)
         boxes = skull_box(head, top + height)
-        searched = around(boxes, head.shape, 1.5) | person
-        plane = head * HEAD | known * KNOWN | person * PERSON | searched * SEARCHED
+        # Passers-by are not labelled, so only on the person there is surely no other head.
+        plane = head * HEAD | known * KNOWN | person * (PERSON | SEARCHED)
         yield Sample(
             name=f"clothing_coparsing/{split}/{path.stem}",
             photo=photo,
