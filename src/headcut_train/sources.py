@@ -175,7 +175,7 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
         )
         outside = connected(~(hair | skin), border)
         known = (hair | skin | (outside & ~hat)) & ~(skin & below)
-        searched = around(boxes, head.shape, 1.2)
+        searched = around(boxes, head.shape, 0.7)  # others who are in the photo have no box
         plane = head * HEAD | known * KNOWN | searched * SEARCHED
         yield Sample(
             name=f"lfw_parts/{split}/{path.stem}",
