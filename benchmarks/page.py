@@ -80,7 +80,8 @@ def cut_in_python(cutter: headcut.HeadCutter, photo: Path) -> dict[str, float]:
         patch.object(segmenter, "run", clock.timed("segmenter", segmenter.run)),
     ):
         pixels = clock.timed("decode", read_photo)(photo, cutter.limits)
-        seen = clock.timed("looks", cutter._look)(pixels.pixels)
+        first = clock.timed("looks", cutter._look)(pixels.pixels)
+        seen = [clock.timed("looks", cutter._framed)(pixels.pixels, head) for head in first]
         head = clock.timed("cut", cut_one)(pixels, seen[0], cutter.neck)
         clock.timed("save", head.encode)(headcut.SaveOptions(crop=True))
     return with_total(clock.stage_ms)

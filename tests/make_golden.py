@@ -107,7 +107,7 @@ def golden() -> dict[str, Any]:
         "company": [_company(seed) for seed in range(8)],
         "cuts": [
             *(_cut(photo, FACE, neck) for neck in ("none", "short", "keep")),
-            *(_cut(photo, place, "none") for place in (DARK, DOUBTED)),
+            *(_cut(photo, place, "none") for place in (NEARER, FARTHER, DOUBTED)),
         ],
     }
 
@@ -211,8 +211,8 @@ def _company(seed: int) -> dict[str, Any]:
 
 
 FACE = (50.0, 12.0, 92.0, 66.0)
-DARK = (20.0, 8.0, 48.0, 44.0)
-"""So little of its middle is light that it is looked at from nearer."""
+NEARER, FARTHER = (21.0, 9.0, 73.0, 49.0), (54.0, 60.0, 76.4, 88.0)
+"""So little of their middle is light that they are looked at from nearer, or from farther too."""
 DOUBTED = (6.0, 24.0, 22.0, 43.2)
 """At the border of its last look it is in doubt: it is framed anew."""
 
@@ -231,7 +231,7 @@ def _cut(photo: np.ndarray, place: Box, neck: Any) -> dict[str, Any]:
             return HeadFinder(MadeFinder(0)).confidence(head, share, shape)  # type: ignore[arg-type]
 
     cutter = HeadCutter(finder=Finder(), segmenter=ColourSegmenter(), neck=neck)
-    seen: SeenHead = cutter._look(photo)[0]
+    seen: SeenHead = cutter._framed(photo, cutter._look(photo)[0])
     made = cut_one(Photo(photo), seen, neck)
     assert made is not None
     return {

@@ -138,6 +138,12 @@ def test_head_below_the_threshold_enters_the_curve_alone() -> None:
     assert row["average_precision"] == 1
 
 
+def test_head_in_company_counts_as_it_does_for_users() -> None:
+    other = (120.0, 40.0, 160.0, 80.0)
+    sample = red_head_sample(BOX, other)
+    assert found_scores([Head(BOX, 0.9), Head(other, 0.3)], sample)["recall"] == 1
+
+
 def test_small_heads_are_counted_apart() -> None:
     """Of 200 rows, a head of 10 has 5 %, one of 80 has 40 %."""
     sample = red_head_sample(BOX, (0.0, 150.0, 8.0, 160.0))

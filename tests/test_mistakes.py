@@ -71,7 +71,10 @@ def test_mined_boxes_are_kept(tmp_path: Path) -> None:
     second = [np.array([[5, 6, 7, 8]], np.float32)] * len(source)
     for found in (first, second):
         source.remember(found, doubted=False)
-        source.remember(found, doubted=True)
     again = CachedSource(data, cache, "scenes", "train")[1]
     np.testing.assert_array_equal(again.mistaken, second[1])
+    for found in (first, second):
+        source.remember(found, doubted=True)
+    again = CachedSource(data, cache, "scenes", "train")[1]
     np.testing.assert_array_equal(again.ignored, np.concatenate([first[1], second[1]]))
+    assert len(again.mistaken) == 0

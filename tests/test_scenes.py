@@ -221,6 +221,7 @@ def test_each_quarter_of_a_mosaic_is_labelled_where_it_lies(
         for head in heads_in_maps(picture.target[0], picture.target[1:], look, 1.0):
             x, y = (int((head.box_px[i] + head.box_px[i + 2]) / 2) for i in (0, 1))
             assert picture.image[y, x, 0] > 130
+            assert picture.box_weight[y // FINDER_STRIDE, x // FINDER_STRIDE] > 0
             found += 1
     assert found > 50
 

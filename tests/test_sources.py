@@ -161,7 +161,7 @@ def test_lfw_looks_for_no_second_head_far_from_the_first(tmp_path: Path) -> None
     write_pair(tmp_path / "lfw_parts/train", "0", Image.new("RGB", label.size), label)
     (sample,) = read(tmp_path, "lfw_parts")
     assert bits(sample, (50, 100 + MIDDLE)) & SEARCHED
-    assert not bits(sample, (50, 2)) & SEARCHED
+    assert not bits(sample, (50, 30)) & SEARCHED
 
 
 def test_lfw_hat_is_unknown(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_clothing_hands_and_clothes_are_surely_not_head(data: Path) -> None:
     sample = read(data, "clothing_coparsing")[0]
     for place in (FULL_HAND, FULL_CHEST):
         assert bits(sample, place) == KNOWN | PERSON | SEARCHED
-    assert bits(sample, FULL_WALL) & (HEAD | KNOWN | PERSON) == KNOWN
+    assert bits(sample, FULL_WALL) == KNOWN  # passers-by have no box
 
 
 def test_clothing_box_is_one_head_of_a_standing_body(data: Path) -> None:

@@ -65,17 +65,19 @@ class CachedSource(Sequence[Sample]):
         )
 
     def remember(self, found: Sequence[FloatArray], *, doubted: bool) -> None:
-        """Keep, for each sample, the boxes that a finder took for heads where no label is.
+        """Keep, for each sample, what a finder took for heads where no label is.
 
         Args:
             found: (K, 4) float32 for each sample.
-            doubted: the labels may be wrong, so the boxes are `ignored`; else they are `mistaken`.
+            doubted: labels may be missing or wrong, so the boxes are added to those `ignored`;
+                else they become those `mistaken`.
         """
         for row, boxes in zip(self._rows, found, strict=True):
-            if doubted:  # what was doubted before was not found again: it is ignored
+            if (
+                doubted
+            ):  # those doubted before are not among them: a finder's are compared with them
                 row["doubted"] = row.get("doubted", []) + boxes.tolist()
-            else:
-                row["mistaken"] = boxes.tolist()
+            row["mistaken"] = [] if doubted else boxes.tolist()
         _write_index(self._index, self._rows)
 
 

@@ -91,7 +91,7 @@ def mine(
     data: Data = DATA,
     cache: Cache = CACHE,
 ) -> None:
-    """Keep what a finder takes for heads by mistake, for `train` to show to both networks."""
+    """Keep what a finder takes for heads where none is, for `train` to show to both networks."""
     doubtful = HeadFinder(open_model(finder), proposes=PROPOSED / 2)
     for name, source in open_sources(_folder(data), cache).items():
         if name in MINED_SOURCES:

@@ -32,6 +32,7 @@ from headcut_train.sources import HEAD, KNOWN, NECK, SEARCHED, Sample
 
 MASKED_SETS = ("celebamask", "lfw_parts", "clothing_coparsing")
 FOUND_SETS = ("scenes", "scut_heads", "figaro_hair", "wild")
+"""In Figaro boxes are estimated, and a false head counts only where its middle is hair."""
 
 COMPOSED, COMPOSED_PHOTOS, COMPOSED_PX = "composed", 100, 768
 """Name, number and side of the pictures set together from held-out people and scenes."""
@@ -96,7 +97,7 @@ class FoundScores:
     heights: list[float] = field(default_factory=list)
     """Of the labelled heads, as shares of the photo's height."""
     hit: list[bool] = field(default_factory=list)
-    """Whether each labelled head was found at the finder's threshold."""
+    """Whether each labelled head was found, sure enough alone or in company."""
     tags: list[tuple[str, ...]] = field(default_factory=list)
     """Words on each labelled head's view and state."""
     iou: list[float] = field(default_factory=list)

@@ -24,18 +24,18 @@ MOST_A_PHOTO = 12
 
 
 def mistakes(finder: HeadFinder, sample: Sample) -> FloatArray:
-    """Return (K, 4) float32 boxes that the finder takes for heads, where surely none is.
+    """Return (K, 4) float32 boxes that the finder takes for heads, where by the labels none is.
 
     Args:
         finder: with a threshold low enough to give its doubtful heads too.
         sample: a photo of a training set.
     """
     heads = sorted(finder.find(np.array(sample.photo)), key=lambda head: -head.confidence)
-    wrong = [head.box_px for head in heads if _surely_wrong(head.box_px, sample)]
+    wrong = [head.box_px for head in heads if _contradicted(head.box_px, sample)]
     return np.array(wrong[:MOST_A_PHOTO], np.float32).reshape(-1, 4) if wrong else NO_BOXES
 
 
-def _surely_wrong(box: tuple[float, float, float, float], sample: Sample) -> bool:
+def _contradicted(box: tuple[float, float, float, float], sample: Sample) -> bool:
     """Whether a box lies where heads were searched, and apart from every labelled one."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     height, width = sample.plane.shape

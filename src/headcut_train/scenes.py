@@ -190,7 +190,7 @@ def _empty_look(sample: Sample, rng: Random) -> Box | None:
     if len(sample.mistaken) and rng.random() < MISTAKEN_SHARE:
         return _loosely(crop_box_for(tuple(_pick_box(sample.mistaken, rng))), rng)
     height, width = sample.plane.shape
-    left, top, right, bottom = sample.boxes.T
+    left, top, right, bottom = np.concatenate([sample.boxes, sample.ignored]).T
     for _ in range(20):
         side = float(np.exp(rng.uniform(np.log(28), np.log(max(height, width)))))
         x, y = rng.uniform(0, width), rng.uniform(0, height)
@@ -219,8 +219,9 @@ def _mask_labels(sample: Sample) -> tuple[U8Array, ...]:
 def _box_labels(sample: Sample, target: int | None) -> U8Array:
     """Draw weak labels from boxes, as in `_mask_labels`, with the target box's head alone as head.
 
-    The core of the ellipse in a box is surely head, the ring around it (wider below, where hair
-    falls) unknown, what lies in no box background. Later, larger heads stand in front.
+    The core of the ellipse in a box is surely head; the ring around it (wider below, where hair
+    falls) and doubtful heads are unknown, and what lies in no box is background. Later, larger
+    heads stand in front.
     """
     height, width = sample.plane.shape
     searched = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
@@ -361,7 +362,7 @@ MOSAIC_SHARE = 0.3
 
 def far_picture(sources: Sources, rng: Random, size: int) -> Picture:
     """Return what the finder sees, a look or four, with the centres of its heads."""
-    if rng.random() >= MOSAIC_SHARE or size % (4 * FINDER_STRIDE):
+    if rng.random() >= MOSAIC_SHARE:
         return _far_picture(sources, rng, size)
     four = [_far_picture(sources, rng, size // 2) for _ in range(4)]
     return Picture(

@@ -2,7 +2,7 @@
 
 A label's *plane* holds bits a pixel: `HEAD`, `KNOWN` (the mask says whether this is head; elsewhere
 the pixel counts neither in a loss nor in a score), `PERSON` (belongs to the labelled person, so it
-can be cut out and set into a scene), `SEARCHED` (every head whose centre is here has a box) and
+can be cut out and set into a scene), `SEARCHED` (a head whose centre is here has a box) and
 `NECK`. Boxes go from the crown (hair and hat included) to the chin, and do not follow long hair
 down.
 """
@@ -195,11 +195,11 @@ def hair_box(hair: BoolArray) -> FloatArray:
     """
     rows = np.flatnonzero(hair.any(axis=1))
     top, extent = int(rows[0]), int(rows[-1]) + 1 - int(rows[0])
-    left = hair.argmax(axis=1)
-    right = np.where(hair.any(axis=1), hair.shape[1] - hair[:, ::-1].argmax(axis=1), left)
+    left = hair[rows].argmax(axis=1)
+    right = hair.shape[1] - hair[rows, ::-1].argmax(axis=1)
     height = 0.3 * extent
     while True:
-        upper = slice(top, top + max(2, int(0.6 * height)))
+        upper = rows < top + max(2, 0.6 * height)
         higher = min(1.25 * float(np.quantile((right - left)[upper], 0.8)), 1.5 * extent)
         if higher <= height:
             break
@@ -212,7 +212,7 @@ def hair_box(hair: BoolArray) -> FloatArray:
 def figaro_hair(root: Path, split: str) -> Iterator[Sample]:
     """Figaro: hair is head, all else unknown; the head's box is estimated from the hair.
 
-    Half of these heads are seen from behind, which few are in the other sets.
+    Half of these heads are seen from behind, of which the other sets have few.
     """
     folder = root / "figaro_hair" / "train"
     for path in _held_out(sorted((folder / "images").iterdir()), split):

@@ -22,7 +22,7 @@ const CLOSER_SHARE = 0.3;
 const SMALL = 0.09;
 const MOST_CLOSER = 24;
 const SEEN_PX = 1024;
-const IN_COMPANY = 0.4;
+export const IN_COMPANY = 0.4;
 const COMPANY_HEIGHT = 3;
 const WORTH_TILES_PX = 320;
 
@@ -84,12 +84,12 @@ export async function findHeads(
   const looks: Look[] = [];
   const look = async (box: Box) => {
     const crop = cropForModel(seen, box, size);
-    const maps = await run(crop);
-    if (maps.centre.data.some((chance) => chance >= PROPOSED)) {
+    let { centre, boxes } = await run(crop);
+    if (centre.data.some((chance) => chance >= PROPOSED)) {
       const mirrored = await run(mirrorImage(crop));
-      maps.centre = meanChance(maps.centre, mirrored.centre);
+      centre = meanChance(centre, mirrored.centre);
     }
-    const heads = headsInMaps(maps, box, FAINT).filter((h) => isFor(box, h.box, seen));
+    const heads = headsInMaps({ centre, boxes }, box, FAINT).filter((h) => isFor(box, h.box, seen));
     looks.push({ box, heads });
   };
   for (const box of looksAt(seen)) await look(box);
@@ -233,18 +233,13 @@ function distinct(heads: Head[]): Head[] {
   return kept;
 }
 
-/** Whether a head, confirmed wholly by a closer look, could count, in company at least. */
-export function isHopeful(confidence: number, threshold: number): boolean {
-  return confidence >= IN_COMPANY * threshold;
-}
-
 /** Return the heads of a photo that are sure enough, alone or in company; order is kept. */
 export function believed<Seen extends { head: Head }>(seen: Seen[], threshold: number): Seen[] {
   const sure = seen.filter(({ head }) => head.confidence >= threshold);
-  const least = Math.max(...sure.map(({ head }) => heightOf(head))) / COMPANY_HEIGHT;
-  const inCompany = ({ head }: Seen) =>
-    sure.length > 0 && isHopeful(head.confidence, threshold) && heightOf(head) >= least;
-  return seen.filter((s) => s.head.confidence >= threshold || inCompany(s));
+  const tallest = sure.length ? Math.max(...sure.map(({ head }) => heightOf(head))) : Infinity;
+  const inCompany = (head: Head) =>
+    head.confidence >= IN_COMPANY * threshold && heightOf(head) >= tallest / COMPANY_HEIGHT;
+  return seen.filter(({ head }) => head.confidence >= threshold || inCompany(head));
 }
 
 function heightOf(head: Head): number {

@@ -58,7 +58,7 @@ export function cropBoxFor([left, top, right, bottom]: Box, side = HEADS_PER_CRO
 /** Return a larger square where the head runs out of its crop; null if it does not. */
 export function widerBox(mask: Plane, box: Box, photo: Size): Box | null {
   const [left, top, right, bottom] = box;
-  const leaves = runsOut(mask, 0.5, box, photo);
+  const leaves = runsOut(mask, box, photo);
   if (!leaves.includes(true)) return null;
   const [toTheLeft, toTheTop, toTheRight, toTheBottom] = leaves.map(Number);
   const growth = (WIDER_CROP - 1) * (right - left);
@@ -67,13 +67,13 @@ export function widerBox(mask: Plane, box: Box, photo: Size): Box | null {
   return [left - moreLeft, top - moreTop, right + growth - moreLeft, bottom + growth - moreTop];
 }
 
-/** At which sides, left, top, right and bottom, a mask above `least` leaves its crop inside the photo. */
-export function runsOut(mask: Plane, least: number, box: Box, photo: Size): boolean[] {
+/** At which sides, left, top, right and bottom, a head leaves its crop inside the photo. */
+export function runsOut(mask: Plane, box: Box, photo: Size): boolean[] {
   const { width } = mask;
   const last = width - 1;
   const touches = (start: number, step: number) => {
     let inside = 0;
-    for (let i = 0; i < width; i++) inside += mask.data[start + i * step] > least ? 1 : 0;
+    for (let i = 0; i < width; i++) inside += mask.data[start + i * step] > 0.5 ? 1 : 0;
     return inside / width > 0.03; // more than a grazing touch
   };
   return [
@@ -84,12 +84,12 @@ export function runsOut(mask: Plane, least: number, box: Box, photo: Size): bool
   ];
 }
 
-/** Return the square that frames where a mask is above `least` in the photo, with room; null if nothing. */
-export function framedBox(mask: Plane, least: number, box: Box, photo: Size): Box | null {
+/** Return the square that frames what a mask calls head in the photo, with room; null if nothing. */
+export function framedBox(mask: Plane, box: Box, photo: Size): Box | null {
   let [left, top, right, bottom] = [mask.width, mask.height, 0, 0];
   for (let y = 0; y < mask.height; y++) {
     for (let x = 0; x < mask.width; x++) {
-      if (mask.data[y * mask.width + x] <= least) continue;
+      if (mask.data[y * mask.width + x] <= 0.5) continue;
       left = Math.min(left, x);
       right = Math.max(right, x + 1);
       top = Math.min(top, y);

@@ -10,7 +10,7 @@ import {
   confidenceOf,
   findHeads,
   type Head,
-  isHopeful,
+  IN_COMPANY,
   isPart,
   type Maps,
 } from "./find";
@@ -35,7 +35,7 @@ import { mirrorImage, mirrorIndex, type Picture, type Plane } from "./resample";
 import { shareOfHead, withoutIslands } from "./segment";
 
 const DENIED = 0.3;
-const DOUBTFUL = 0.3;
+const DOUBTFUL = Math.fround(0.3);
 const MOST_FRAMINGS = 3;
 const MOST_WIDENINGS = 2;
 const VISIBLE_ALPHA = 0.5 / 255;
@@ -76,27 +76,22 @@ export async function lookForHeads(
   onProgress: (share: number) => void = () => {},
 ): Promise<SeenHead[]> {
   const proposed = await findHeads(photo, networks.finderSize, networks.find);
-  const hopeful = proposed.filter((head) =>
-    isHopeful(confidenceOf(head, 1, photo, networks.calibration), networks.threshold),
+  const hopeful = proposed.filter(
+    (head) =>
+      confidenceOf(head, 1, photo, networks.calibration) >= IN_COMPANY * networks.threshold,
   );
-  const judged: SeenHead[] = [];
-  for (const [i, head] of hopeful.entries()) {
-    onProgress(0.5 + (0.4 * i) / hopeful.length);
-    const seen = await judge(photo, head, networks);
-    if (seen.masks.head.data.some((v) => v > 0.5)) judged.push(seen);
-  }
-  const counted = believed(judged, networks.threshold);
-  const whole = counted.filter((s) => !counted.some((other) => isPart(s.head, other.head)));
   const seen: SeenHead[] = [];
-  for (const [i, s] of whole.entries()) {
-    onProgress(0.9 + (0.1 * i) / whole.length);
-    seen.push(await widened(photo, s, networks));
+  for (const [i, head] of hopeful.entries()) {
+    onProgress(0.5 + (0.5 * i) / hopeful.length);
+    const looked = await judged(photo, head, networks);
+    if (looked.masks.head.data.some((v) => v > 0.5)) seen.push(looked);
   }
-  return seen;
+  const whole = seen.filter((s) => !seen.some((other) => isPart(s.head, other.head)));
+  return believed(whole, networks.threshold);
 }
 
 /** Look at a proposed head's crop, which says how sure it is. */
-async function judge(photo: Picture, proposed: Head, networks: Networks): Promise<SeenHead> {
+async function judged(photo: Picture, proposed: Head, networks: Networks): Promise<SeenHead> {
   const visible = insidePhoto(proposed.box, photo);
   const looks: { share: number; box: Box; masks: Masks }[] = [];
   for (const side of [HEADS_PER_CROP, HEADS_PER_NEARER_CROP, HEADS_PER_FARTHER_CROP]) {
@@ -111,9 +106,22 @@ async function judge(photo: Picture, proposed: Head, networks: Networks): Promis
   return { head: { ...proposed, confidence }, box, masks };
 }
 
-/** Widen a head's crop while the head runs out of it. */
-async function widened(photo: Picture, seen: SeenHead, networks: Networks): Promise<SeenHead> {
+/**
+ * Widen a head's crop while the head runs out of it; then look at what its mask frames, the neck
+ * included where it is kept.
+ */
+export async function lookAgain(
+  photo: Picture,
+  seen: SeenHead,
+  neck: Neck,
+  networks: Networks,
+): Promise<SeenHead> {
   const visible = insidePhoto(seen.head.box, photo);
+  const kept = ({ head, neck: below }: Masks, sureEnough: number): Plane => {
+    const wanted = (v: number, i: number) =>
+      v > sureEnough || (neck !== NECKS.none && below.data[i] > 0.5) ? 1 : 0;
+    return { ...head, data: head.data.map(wanted) };
+  };
   let { box, masks } = seen;
   for (let i = 0; i < MOST_WIDENINGS; i++) {
     const wider = widerBox(masks.head, box, photo);
@@ -122,30 +130,14 @@ async function widened(photo: Picture, seen: SeenHead, networks: Networks): Prom
     if (!widerMasks.head.data.some((v) => v > 0.5)) break;
     [box, masks] = [wider, widerMasks];
   }
-  return { ...seen, box, masks };
-}
-
-/** The last look, framed by the mask, neck included where it is kept; anew where its border is in doubt. */
-export async function lookAgain(
-  photo: Picture,
-  seen: SeenHead,
-  neck: Neck,
-  networks: Networks,
-): Promise<SeenHead> {
-  const visible = insidePhoto(seen.head.box, photo);
-  const keptOf = ({ head, neck: below }: Masks): Plane =>
-    neck === NECKS.none
-      ? head
-      : { ...head, data: head.data.map((v, i) => Math.max(v, below.data[i])) };
-  let { box, masks } = seen;
   let sureEnough = 0.5;
   for (let i = 0; i < MOST_FRAMINGS; i++) {
-    const framed = framedBox(keptOf(masks), sureEnough, box, photo);
+    const framed = framedBox(kept(masks, sureEnough), box, photo);
     if (!framed) break;
     const framedMasks = await masksOf(photo, framed, visible, networks, true);
     if (!framedMasks.head.data.some((v) => v > 0.5)) break;
     [box, masks, sureEnough] = [framed, framedMasks, DOUBTFUL];
-    if (!runsOut(keptOf(masks), sureEnough, box, photo).includes(true)) break;
+    if (!runsOut(kept(masks, sureEnough), box, photo).includes(true)) break;
   }
   return { ...seen, box, masks };
 }
