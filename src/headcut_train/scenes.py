@@ -339,13 +339,13 @@ def _beside_another(
 
 FAR_MIX = {
     "scut_heads": 0.19,
-    "person_crops": 0.29,
-    "figaro_hair": 0.08,
-    "clothing_coparsing": 0.07,
+    "person_crops": 0.27,
+    "figaro_hair": 0.07,
+    "clothing_coparsing": 0.06,
     "celebamask": 0.05,
     "lfw_parts": 0.05,
-    "scenes": 0.15,
-    "composed": 0.12,
+    "scenes": 0.2,
+    "composed": 0.11,
 }
 """Share of each source in far pictures; "composed" sets people into a scene."""
 
