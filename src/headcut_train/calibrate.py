@@ -36,7 +36,7 @@ are found, and recall in lecture halls at a precision of 0.9 is 0.91; with 0.05 
 
 PHOTOS_A_SET = 150
 
-MOST_SCENES_WITH_FALSE = 0.02
+MOST_SCENES_WITH_FALSE = 0.03
 """The threshold lets a false head into at most this share of the photos without people."""
 
 
