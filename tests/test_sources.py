@@ -199,6 +199,7 @@ def test_figaro_hair_is_head_and_all_else_unknown(data: Path) -> None:
     sample = read(data, "figaro_hair")[0]
     assert bits(sample, HAIR) == HEAD | KNOWN | SEARCHED
     assert bits(sample, FACE) == bits(sample, WALL) == 0
+    assert len(sample.boxes) == 1
 
 
 @pytest.mark.parametrize("longer", [0, 20, 60])

@@ -188,9 +188,9 @@ class HeadFinder:
 
 def _mean_chance(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return the chances whose log odds are the mean of two's, held off 0 and 1."""
-    a, b = (np.clip(chance, 1e-4, 1 - 1e-4) for chance in (a, b))
-    yes, no = np.sqrt(a * b), np.sqrt((1 - a) * (1 - b))
-    mean: FloatArray = yes / (yes + no)
+    x, y = (np.clip(chance.astype(np.float64), 1e-4, 1 - 1e-4) for chance in (a, b))
+    yes, no = np.sqrt(x * y), np.sqrt((1 - x) * (1 - y))
+    mean: FloatArray = (yes / (yes + no)).astype(np.float32)
     return mean
 
 
