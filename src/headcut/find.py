@@ -153,7 +153,7 @@ class HeadFinder:
             share: of the middle of its box, what the segmenter calls head, in [0, 1].
             photo_shape: (height, width) of the photo.
         """
-        size = (head.box_px[3] - head.box_px[1]) / max(photo_shape)
+        size = _height(head) / max(photo_shape)
         return self.calibration.chance(head.confidence, share, size)
 
     def find(self, photo: U8Array) -> list[Head]:
@@ -225,7 +225,7 @@ def closer_looks(looks: list[Look], photo_shape: tuple[int, int], proposes: floa
         head
         for (left, _, right, _), heads in looks
         for head in heads
-        if head.confidence >= proposes and head.box_px[3] - head.box_px[1] < SMALL * (right - left)
+        if head.confidence >= proposes and _height(head) < SMALL * (right - left)
     ]
     chosen: list[Box] = []
     for head in sorted(small, key=lambda head: -head.confidence):

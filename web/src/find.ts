@@ -64,7 +64,7 @@ export function parseCalibration(text: string): Calibration {
  * @param share of the middle of its box, what the segmenter calls head
  */
 export function confidenceOf(head: Head, share: number, photo: Size, fit: Calibration): number {
-  const size = (head.box[3] - head.box[1]) / Math.max(photo.width, photo.height);
+  const size = heightOf(head) / Math.max(photo.width, photo.height);
   const evidence =
     fit[0] + fit[1] * logOdds(head.confidence) + fit[2] * logOdds(share) + fit[3] * Math.log(size);
   return 1 / (1 + Math.exp(-evidence));
@@ -123,7 +123,7 @@ export function closerLooks(looks: Look[], photo: Size): Box[] {
   const side = CLOSER_SHARE * Math.max(photo.width, photo.height);
   const reach = 0.35 * side;
   const isSmall = (head: Head, look: Box) =>
-    head.confidence >= PROPOSED && head.box[3] - head.box[1] < SMALL * (look[2] - look[0]);
+    head.confidence >= PROPOSED && heightOf(head) < SMALL * (look[2] - look[0]);
   const small = looks.flatMap(({ box, heads }) => heads.filter((head) => isSmall(head, box)));
   const chosen: Box[] = [];
   for (const { box } of small.sort((a, b) => b.confidence - a.confidence)) {
