@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_data import write_data
+from made_data import scene_sample, write_data
 
 from headcut.find import Head
 from headcut.geometry import Box, FloatArray, U8Array
+from headcut.pipeline import HeadCutter
 from headcut_train.cache import CachedSource
-from headcut_train.mistakes import MOST_A_PHOTO, mistakes
-from headcut_train.sources import NO_BOXES, SEARCHED, Sample
+from headcut_train.mistakes import MOST_A_PHOTO, mined, mistakes
+from headcut_train.sources import NO_BOXES, PERSON, SEARCHED, Sample
 
 
 class Claims:
@@ -26,6 +27,10 @@ class Claims:
     def find(self, photo: U8Array) -> list[Head]:
         """Return the boxes as heads."""
         return [Head(box, 0.1 + i / 100) for i, box in enumerate(self.boxes)]
+
+    def confidence(self, head: Head, share: float, photo_shape: tuple[int, int]) -> float:
+        """Return its own, of which the closer look confirms a share."""
+        return head.confidence * share
 
 
 def sample(boxes: FloatArray = NO_BOXES, ignored: FloatArray = NO_BOXES) -> Sample:
@@ -70,11 +75,42 @@ def test_mined_boxes_are_kept(tmp_path: Path) -> None:
     first = [np.array([[1, 2, 3, 4]], np.float32)] * len(source)
     second = [np.array([[5, 6, 7, 8]], np.float32)] * len(source)
     for found in (first, second):
-        source.remember(found, doubted=False)
+        source.remember(found, [True] * len(source), doubted=False)
     again = CachedSource(data, cache, "scenes", "train")[1]
     np.testing.assert_array_equal(again.mistaken, second[1])
+    assert again.trap
     for found in (first, second):
-        source.remember(found, doubted=True)
+        source.remember(found, [False] * len(source), doubted=True)
     again = CachedSource(data, cache, "scenes", "train")[1]
     np.testing.assert_array_equal(again.ignored, np.concatenate([first[1], second[1]]))
     assert len(again.mistaken) == 0
+    assert not again.trap
+
+
+class Says:
+    """A segmenter that calls the whole crop head, or nothing."""
+
+    size = 32
+
+    def __init__(self, chance: float):
+        self.chance = chance
+
+    def segment(self, crops: U8Array) -> FloatArray:
+        """Return the same for every pixel, and no neck."""
+        masks = np.zeros((len(crops), 2, self.size, self.size), np.float32)
+        masks[:, 0] = self.chance
+        return masks
+
+
+@pytest.mark.parametrize(("confirmed", "somebody"), [(1.0, False), (0.0, False), (1.0, True)])
+def test_a_trap_is_a_photo_of_nobody_of_which_a_head_is_cut(
+    confirmed: float, somebody: bool
+) -> None:
+    """What both networks believe; in a photo with people it may be one of them."""
+    photo = scene_sample()
+    if somebody:
+        photo.plane[150:, 150:] |= PERSON
+    cutter = HeadCutter(finder=Claims((20, 20, 60, 60)), segmenter=Says(confirmed))
+    boxes, trap = mined(cutter, photo)
+    np.testing.assert_array_equal(boxes, [[20, 20, 60, 60]])
+    assert trap == (confirmed > 0 and not somebody)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -451,9 +452,10 @@ def test_necks_are_a_mask_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (picture.weight[0][inside] == scenes.NECK_WEIGHT).all()
 
 
-def test_hats_are_drawn_more_often_than_they_are_there() -> None:
-    bare = red_head_sample(HEAD_AT)
-    samples = [replace(bare, tags=(("hat",),))] + [bare] * 19
+@pytest.mark.parametrize("hard", [{"tags": (("hat",),)}, {"trap": True}])
+def test_hats_and_traps_are_drawn_more_often_than_they_are_there(hard: dict[str, Any]) -> None:
+    easy = red_head_sample(HEAD_AT)
+    samples = [replace(easy, **hard)] + [easy] * 19
     rng = np.random.default_rng(0)
-    drawn = [bool(scenes._pick(samples, rng).tags) for _ in range(1000)]
+    drawn = [scenes._pick(samples, rng) is samples[0] for _ in range(1000)]
     assert 0.15 < np.mean(drawn) < 0.22  # one in twenty of the samples

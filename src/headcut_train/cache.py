@@ -61,23 +61,26 @@ class CachedSource(Sequence[Sample]):
             masked=row["masked"],
             tags=tuple(tuple(words) for words in row.get("tags", [])),
             mistaken=np.array(row.get("mistaken", []), np.float32).reshape(-1, 4),
+            trap=row.get("trap", False),
             neck_labelled=row.get("neck_labelled", True),
         )
 
-    def remember(self, found: Sequence[FloatArray], *, doubted: bool) -> None:
-        """Keep, for each sample, what a finder took for heads where no label is.
+    def remember(
+        self, found: Sequence[FloatArray], traps: Sequence[bool], *, doubted: bool
+    ) -> None:
+        """Keep, for each sample, what was taken for heads where no label is.
 
         Args:
             found: (K, 4) float32 for each sample.
+            traps: whether each is one; see `Sample.trap`.
             doubted: labels may be missing or wrong, so the boxes are added to those `ignored`;
                 else they become those `mistaken`.
         """
-        for row, boxes in zip(self._rows, found, strict=True):
-            if (
-                doubted
-            ):  # those doubted before are not among them: a finder's are compared with them
+        for row, boxes, trap in zip(self._rows, found, traps, strict=True):
+            if doubted:  # those doubted before are not among them: they are compared with them
                 row["doubted"] = row.get("doubted", []) + boxes.tolist()
             row["mistaken"] = [] if doubted else boxes.tolist()
+            row["trap"] = trap
         _write_index(self._index, self._rows)
 
 

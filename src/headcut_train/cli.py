@@ -42,7 +42,7 @@ from headcut_train.export.description import describe
 from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
 from headcut_train.manifest import open_manifests
-from headcut_train.mistakes import GUESSED_SOURCES, MINED_SOURCES, mistakes
+from headcut_train.mistakes import GUESSED_SOURCES, MINED_SOURCES, TRAPPED, mined
 from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS, Network
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
@@ -92,11 +92,13 @@ def mine(
     cache: Cache = CACHE,
 ) -> None:
     """Keep what a finder takes for heads where none is, for `train` to show to both networks."""
-    doubtful = HeadFinder(open_model(finder), proposes=PROPOSED / 2)
+    doubtful = HeadFinder(open_model(finder), TRAPPED, proposes=PROPOSED / 2)
+    cutter = HeadCutter(finder=doubtful)
     for name, source in open_sources(_folder(data), cache).items():
         if name in MINED_SOURCES:
-            found = [mistakes(doubtful, sample) for sample in tqdm(source, desc=name, disable=None)]
-            source.remember(found, doubted=name in GUESSED_SOURCES)
+            photos = tqdm(source, desc=name, disable=None)
+            found, traps = zip(*(mined(cutter, sample) for sample in photos), strict=True)
+            source.remember(found, traps, doubted=name in GUESSED_SOURCES)
             what = "doubtful heads" if name in GUESSED_SOURCES else "mistakes"
             typer.echo(f"{name}: {sum(map(len, found))} {what} in {len(found)} photos")
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from headcut.find import HeadFinder, intersection_over_union
+from headcut.find import intersection_over_union
 from headcut.geometry import FloatArray
-from headcut_train.sources import NO_BOXES, SEARCHED, Sample
+from headcut.pipeline import Finder, HeadCutter
+from headcut_train.sources import HEAD, NO_BOXES, PERSON, SEARCHED, Sample
 
 MINED_SOURCES = ("scenes", "clothing_coparsing", "scut_heads", "person_crops")
 """Sources whose photos show more than a head."""
@@ -22,8 +23,25 @@ for heads by mistake there were heads, with helmets and hats, from the side and 
 MOST_A_PHOTO = 12
 """The surest mistakes of a photo that are kept."""
 
+TRAPPED = 0.05
+"""How sure both networks together must be of a head, for a photo of nobody to be a trap."""
 
-def mistakes(finder: HeadFinder, sample: Sample) -> FloatArray:
+
+def mined(cutter: HeadCutter, sample: Sample) -> tuple[FloatArray, bool]:
+    """Return (K, 4) float32 boxes taken for heads by mistake, and whether the photo is a trap.
+
+    Those of a trap are what the cutter cuts out; of any other photo, what its finder proposes.
+
+    Args:
+        cutter: its finder has the threshold `TRAPPED`, and proposes what it doubts, too.
+        sample: a photo of a training set.
+    """
+    nobody = sample.masked and not (sample.plane & (HEAD | PERSON)).any()
+    cut = mistakes(cutter, sample) if nobody else NO_BOXES
+    return (cut, True) if len(cut) else (mistakes(cutter.finder, sample), False)
+
+
+def mistakes(finder: Finder | HeadCutter, sample: Sample) -> FloatArray:
     """Return (K, 4) float32 boxes that the finder takes for heads, where by the labels none is.
 
     Args:

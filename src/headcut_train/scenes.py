@@ -51,14 +51,14 @@ class Picture:
     box_weight: FloatArray
 
 
-HAT_TRIES = 4
-"""Hats are rare and hard: of so many samples drawn, the first that shows one is taken."""
+HARD_TRIES = 4
+"""Hats and traps are rare and hard: of so many samples drawn, the first with one is taken."""
 
 
 def _pick(samples: Sequence[Sample], rng: Random) -> Sample:
-    for _ in range(HAT_TRIES):
+    for _ in range(HARD_TRIES):
         sample = samples[int(rng.integers(len(samples)))]
-        if ("hat",) in sample.tags:
+        if sample.trap or ("hat",) in sample.tags:
             break
     return sample
 

@@ -47,6 +47,7 @@ class Sample:
         masked: the plane's `HEAD` bit follows a drawn mask; otherwise only boxes are known.
         tags: of each box, words on its view and state, where they are labelled.
         mistaken: (K, 4) float32 boxes that a finder took for heads by mistake; see `mistakes`.
+        trap: nobody is in the photo, yet both networks together took those for heads.
         neck_labelled: where no `NECK` bit is set, there is surely no neck, among known pixels.
     """
 
@@ -58,6 +59,7 @@ class Sample:
     masked: bool
     tags: tuple[tuple[str, ...], ...] = ()
     mistaken: FloatArray = field(default_factory=lambda: NO_BOXES)
+    trap: bool = False
     neck_labelled: bool = True
 
 
