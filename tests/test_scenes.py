@@ -45,6 +45,7 @@ def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
 def near_pictures(monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int) -> list[Picture]:
     monkeypatch.setattr(scenes, "NEAR_MIX", {"lfw_parts": 1.0})
     monkeypatch.setattr(scenes, "EMPTY_SHARE", 0.0)
+    monkeypatch.setattr(scenes, "ALIKE_SHARE", 0.0)  # colours are labels here
     sources = sources_with(lfw_parts=sample)
     return [near_picture(sources, np.random.default_rng(i), SIZE) for i in range(count)]
 
@@ -459,3 +460,22 @@ def test_hats_and_traps_are_drawn_more_often_than_they_are_there(hard: dict[str,
     rng = np.random.default_rng(0)
     drawn = [scenes._pick(samples, rng) is samples[0] for _ in range(1000)]
     assert 0.15 < np.mean(drawn) < 0.22  # one in twenty of the samples
+
+
+def test_colour_alone_does_not_tell_the_head_apart() -> None:
+    """Clothes or background take on a colour of the head's rim; the head keeps its own."""
+    sample = red_head_sample(HEAD_AT)
+    sample.plane[150:, :] |= PERSON
+    labels = scenes._mask_labels(sample)
+    look = (0.0, 0.0, 200.0, 200.0)
+    image, channels = scenes._rendered(sample.photo, labels, look, SIZE, 0.0)
+    head, person = channels[..., 0] > scenes.SURE, channels[..., 2] > scenes.SURE
+    tinted = set()
+    for seed in range(10):
+        changed = scenes._coloured_alike(image, channels, np.random.default_rng(seed))
+        np.testing.assert_array_equal(changed[head], image[head])
+        for name, beside in (("clothes", person & ~head), ("background", ~person)):
+            known = beside & (channels[..., 0] == 0) & (channels[..., 1] > scenes.SURE)
+            if changed[known][:, 0].mean() > 100:
+                tinted.add(name)
+    assert tinted == {"clothes", "background"}

@@ -95,6 +95,9 @@ COARSEST = 0.12
 NECK_WEIGHT = 2.0
 """How much a neck's pixel counts: few they are, and a sliver of neck shows."""
 
+ALIKE_SHARE = 0.2
+"""Share of near pictures whose clothes or background have a colour of the head's rim."""
+
 EMPTY_SHARE = 0.25
 """Share of near pictures with no head in the middle: what the finder takes for one by mistake."""
 
@@ -120,6 +123,8 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
     if (sample.plane[::8, ::8] & PERSON).any():
         if rng.random() < 0.25:
             image = _other_background(image, channels, sources, rng)
+        if rng.random() < ALIKE_SHARE:
+            image = _coloured_alike(image, channels, rng)
         if rng.random() < 0.12:
             image, channels = _beside_another(image, channels, sources, rng)
     if rng.random() < 0.5:
@@ -311,6 +316,28 @@ def _other_background(image: U8Array, channels: U8Array, sources: Sources, rng: 
     """Set the person before another scene; unknown and outside pixels stay as they are."""
     outside_or_person = np.maximum(_person_alpha(channels), channels[..., 1:2] <= SURE)
     return _blend(image, _scene(sources, rng, len(image)), outside_or_person.astype(np.float32))
+
+
+def _coloured_alike(image: U8Array, channels: U8Array, rng: Random) -> U8Array:
+    """Give clothes or background the colour of a spot at the head's rim: of hair, most often.
+
+    Coats and hedges of the hair's colour were what the segmenter took for hair most.
+    """
+    head = channels[..., 0]
+    rim = (head > SURE) & (np.asarray(Image.fromarray(head).filter(ImageFilter.BoxBlur(5))) < SURE)
+    spots = np.argwhere(rim)
+    beside = (channels[..., 1] > SURE) * (255.0 - head)
+    person = channels[..., 2] / 255.0
+    beside *= person if rng.random() < 0.65 else 1 - person
+    beside *= 1 - channels[..., 3:4].max(-1, initial=0) / 255.0  # a neck stays like its face
+    if not len(spots) or not beside.any():
+        return image
+    row, column = spots[int(rng.integers(len(spots)))]
+    near = np.s_[max(0, row - 3) : row + 4, max(0, column - 3) : column + 4]
+    colour = image[near][head[near] > SURE].mean(axis=0)
+    mean = np.tensordot(beside, image, axes=2) / beside.sum()
+    tinted = mean + (image - mean) * rng.uniform(0.5, 1.1) + (colour - mean) * rng.uniform(0.6, 1)
+    return _blend(np.clip(tinted, 0, 255), image, (beside / 255)[..., None])
 
 
 def _beside_another(
