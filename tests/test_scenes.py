@@ -46,6 +46,7 @@ def near_pictures(monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int) -
     monkeypatch.setattr(scenes, "NEAR_MIX", {"lfw_parts": 1.0})
     monkeypatch.setattr(scenes, "EMPTY_SHARE", 0.0)
     monkeypatch.setattr(scenes, "ALIKE_SHARE", 0.0)  # colours are labels here
+    monkeypatch.setattr(scenes, "HIDDEN_SHARE", 0.0)
     sources = sources_with(lfw_parts=sample)
     return [near_picture(sources, np.random.default_rng(i), SIZE) for i in range(count)]
 
@@ -479,3 +480,24 @@ def test_colour_alone_does_not_tell_the_head_apart() -> None:
             if changed[known][:, 0].mean() > 100:
                 tinted.add(name)
     assert tinted == {"clothes", "background"}
+
+
+def test_a_body_before_the_head_hides_some_of_it_and_never_the_hat() -> None:
+    """What hides it is no head; the photo is the label, so no red is left there."""
+    head = red_head_sample((60.0, 40.0, 140.0, 160.0), shape=(200, 200))
+    look = (0.0, 0.0, 200.0, 200.0)
+    image, channels = scenes._rendered(head.photo, scenes._mask_labels(head), look, SIZE, 0.0)
+    body = red_head_sample((80.0, 20.0, 120.0, 70.0), shape=(200, 200), colour=(0, 255, 0))
+    body.plane[80:, 60:140] |= PERSON
+    body.photo[80:, 60:140] = (0, 0, 255)
+    sources = {"clothing_coparsing": [body]}
+    hidden = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        changed, labels = scenes._partly_hidden(image, channels, sources, rng)
+        lost = (channels[..., 0] > 127) & (labels[..., 0] <= 127)
+        hidden.append(lost.sum() / (channels[..., 0] > 127).sum())
+        assert (changed[lost][:, 0] < 160).all()
+        assert changed[..., 1].max() < 128  # nothing of the other head
+        assert not lost[:40].any()
+    assert 0 < max(hidden) < scenes.HIDDEN[1] + 0.05

@@ -98,6 +98,9 @@ NECK_WEIGHT = 2.0
 ALIKE_SHARE = 0.2
 """Share of near pictures whose clothes or background have a colour of the head's rim."""
 
+HIDDEN_SHARE, HIDDEN = 0.12, (0.03, 0.4)
+"""Share of near pictures in which somebody's body hides some of the head, and how much it hides."""
+
 EMPTY_SHARE = 0.25
 """Share of near pictures with no head in the middle: what the finder takes for one by mistake."""
 
@@ -125,6 +128,8 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
             image = _other_background(image, channels, sources, rng)
         if rng.random() < ALIKE_SHARE:
             image = _coloured_alike(image, channels, rng)
+        if rng.random() < HIDDEN_SHARE:
+            image, channels = _partly_hidden(image, channels, sources, rng)
         if rng.random() < 0.12:
             image, channels = _beside_another(image, channels, sources, rng)
     if rng.random() < 0.5:
@@ -356,10 +361,57 @@ def _beside_another(
     in_front = rng.random() < 0.3
     if not in_front:
         alpha = alpha * (1 - _person_alpha(channels)) * (channels[..., 1:2] > SURE)
+    return _laid_over(other_image, alpha, image, channels)
+
+
+def _partly_hidden(
+    image: U8Array, channels: U8Array, sources: Sources, rng: Random
+) -> tuple[U8Array, U8Array]:
+    """Put a part of somebody's body, as a hand or a sleeve, before a part of the head."""
+    other = _pick(sources["clothing_coparsing"], rng)
+    head = channels[..., 0].astype(np.float32) / 255
+    look = _hiding_look(other, head, rng)
+    if look is None:
+        return image, channels
+    front, labels = _rendered(other.photo, _mask_labels(other), look, len(image), 0.0)
+    alpha = _person_alpha(labels) * (1 - labels[..., :1] / np.float32(255))
+    return _laid_over(front, alpha, image, channels)
+
+
+def _hiding_look(other: Sample, head: FloatArray, rng: Random) -> Box | None:
+    """Return a square of a photo whose body hides some of an (S, S) head; None if it is not found.
+
+    The head's upper quarter stays free: what is before that is a hat, as a rule.
+    """
+    body = np.pad((other.plane & (PERSON | KNOWN | HEAD)) == PERSON | KNOWN, 1)
+    of_body, of_head = np.argwhere(body), np.argwhere(head > 0.5)
+    if not len(of_body) or not len(of_head):
+        return None
+    upper = int(np.quantile(of_head[:, 0], 0.25))
+    for _ in range(20):
+        side = float(other.boxes[0][3] - other.boxes[0][1]) * rng.uniform(0.8, 2.2)
+        at_head = of_head[int(rng.integers(len(of_head)))]
+        corner = of_body[int(rng.integers(len(of_body)))] - at_head * (side / len(head))
+        # Where each row and column of the head lies in the photo, the padding being no body.
+        rows, columns = (c + np.arange(len(head)) * (side / len(head)) for c in corner)
+        rows = np.clip(rows, 0, body.shape[0] - 1).astype(int)
+        columns = np.clip(columns, 0, body.shape[1] - 1).astype(int)
+        hidden = head * body[np.ix_(rows, columns)]
+        of_hat = hidden[:upper].sum() > HIDDEN[0] * head[:upper].sum()
+        if not of_hat and HIDDEN[0] < hidden.sum() / head.sum() < HIDDEN[1]:
+            top, left = corner - 1
+            return (left, top, left + side, top + side)
+    return None
+
+
+def _laid_over(
+    front: U8Array, alpha: FloatArray, image: U8Array, channels: U8Array
+) -> tuple[U8Array, U8Array]:
+    """Lay what is surely not this head over a picture; its labels end there."""
     known = np.maximum(channels[..., 1], (alpha[..., 0] > 0.5) * np.uint8(255))
     channels = (channels * (1 - alpha)).astype(np.uint8)
     channels[..., 1] = known
-    return _blend(other_image, image, alpha), channels
+    return _blend(front, image, alpha), channels
 
 
 # ---------------------------------------------------------------- far: where are the heads?
