@@ -256,7 +256,9 @@ def test_composed_heads_are_compared_with_their_masks() -> None:
     heads = np.zeros((2, 40, 40), np.uint8)
     heads[0, 5:15, 5:15] = heads[1, 20:30, 20:30] = 255
     boxes = np.array([[5, 5, 15, 15], [20, 20, 30, 30]], np.float32)
-    scene = Composed(np.zeros((40, 40, 3), np.uint8), boxes, heads, np.ones((2, 40, 40), bool))
+    scene = Composed(
+        np.zeros((40, 40, 3), np.uint8), boxes, np.zeros((0, 4)), heads, np.ones((2, 40, 40), bool)
+    )
     half = heads[0] > 0
     half[5:10] = False
     scores = FoundScores()

@@ -302,7 +302,7 @@ def _as_sample(scene: Composed) -> Sample:
         photo=scene.image,
         plane=np.full((side, side), KNOWN | SEARCHED, np.uint8),
         boxes=scene.boxes[inside],
-        ignored=scene.boxes[~inside],
+        ignored=np.concatenate([scene.ignored, scene.boxes[~inside]]),
         masked=False,
     )
 

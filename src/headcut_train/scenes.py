@@ -24,7 +24,7 @@ from headcut.geometry import (
 )
 from headcut_train.augment import Random, photometric
 from headcut_train.networks import FINDER_STRIDE
-from headcut_train.sources import HEAD, KNOWN, NECK, NO_BOXES, PERSON, SEARCHED, Sample
+from headcut_train.sources import HEAD, KNOWN, NECK, PERSON, SEARCHED, Sample
 
 Sources = Mapping[str, Sequence[Sample]]
 
@@ -198,7 +198,7 @@ def _upturned(image: U8Array, rng: Random) -> U8Array:
 def _empty_look(sample: Sample, rng: Random) -> Box | None:
     """Return a square with no head around its middle; None if a few tries find none."""
     if len(sample.mistaken) and rng.random() < MISTAKEN_SHARE:
-        return _loosely(crop_box_for(tuple(_pick_box(sample.mistaken, rng))), rng)
+        return _crop_of(_pick_box(sample.mistaken, rng), rng)
     height, width = sample.plane.shape
     left, top, right, bottom = np.concatenate([sample.boxes, sample.ignored]).T
     for _ in range(20):
@@ -255,9 +255,9 @@ def _box_labels(sample: Sample, target: int | None) -> U8Array:
 
 
 def _near_look(sample: Sample, target: int | None, rng: Random) -> Box:
-    """Frame the head as the runtime does, from its box or from its mask, but less exactly."""
+    """Frame the head by its box or by its mask, as the runtime does, but less exactly."""
     if target is not None and not (sample.masked and rng.random() < 0.65):
-        return _loosely(crop_box_for(tuple(sample.boxes[target])), rng)
+        return _crop_of(sample.boxes[target], rng)
     rows = np.flatnonzero((sample.plane & HEAD).any(1))
     columns = np.flatnonzero((sample.plane & HEAD).any(0))
     exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
@@ -265,9 +265,15 @@ def _near_look(sample: Sample, target: int | None, rng: Random) -> Box:
     return _shifted(exact, float(longest * rng.uniform(1.05, 1.5)), rng)
 
 
-def _loosely(crop: Box, rng: Random) -> Box:
-    """Return a crop of other side and place: found boxes are not exact."""
-    return _shifted(crop, (crop[2] - crop[0]) * float(np.exp(rng.uniform(-0.35, 0.2))), rng)
+CROPPED = (1.1, 2.9)
+"""The least and the largest side of a crop around a box, in heads: the runtime's, 1.15 to 2.8."""
+
+
+def _crop_of(box: FloatArray, rng: Random) -> Box:
+    """Return a crop around a box: of any side, for the runtime's differ, and not quite centred."""
+    side = float(np.exp(rng.uniform(*np.log(CROPPED))))
+    crop = crop_box_for(tuple(box), side)
+    return _shifted(crop, crop[2] - crop[0], rng)
 
 
 def _shifted(box: Box, side: float, rng: Random) -> Box:
@@ -464,7 +470,7 @@ def _far_picture(sources: Sources, rng: Random, size: int) -> Picture:
     kind = str(rng.choice(list(FAR_MIX), p=list(FAR_MIX.values())))
     if kind == "composed":
         scene = composed(sources, rng, size)
-        image, boxes, ignored = scene.image, scene.boxes, NO_BOXES
+        image, boxes, ignored = scene.image, scene.boxes, scene.ignored
         searched = np.ones((size // FINDER_STRIDE,) * 2, bool)
     else:
         sample = _pick(sources[kind], rng)
@@ -590,12 +596,14 @@ class Composed:
     Attributes:
         image: (S, S, 3) uint8.
         boxes: (N, 4) float32, the heads in pixels, some beyond the border.
+        ignored: (M, 4) float32, the heads that somebody in front covers for the most part.
         heads: (N, S, S) uint8, share of each head that shows.
         known: (N, S, S) bool, where that is known.
     """
 
     image: U8Array
     boxes: FloatArray
+    ignored: FloatArray
     heads: U8Array
     known: BoolArray
 
@@ -604,6 +612,7 @@ def composed(sources: Sources, rng: Random, size: int) -> Composed:
     """Set people, cut by their masks, into a scene without people; the nearest stand in front."""
     image = _scene(sources, rng, size)
     people: list[tuple[FloatArray, U8Array, BoolArray]] = []
+    hidden: list[FloatArray] = []
     count = int(rng.integers(PEOPLE[0], PEOPLE[1] + 1))
     for share in np.sort(np.exp(rng.uniform(*np.log(COMPOSED_SHARES), count))):
         name = "clothing_coparsing" if share < 0.14 else "celebamask"
@@ -623,6 +632,7 @@ def composed(sources: Sources, rng: Random, size: int) -> Composed:
         scale = size / side
         box = np.array([left - look[0], top - look[1], right - look[0], bottom - look[1]]) * scale
         uncovered = 1 - alpha[..., 0]
+        hidden += [b for b, _, _ in people if _hidden(b, alpha[..., 0])]
         people = [
             (b, (head * uncovered).astype(np.uint8), known | (uncovered < 0.5))
             for b, head, known in people
@@ -632,7 +642,8 @@ def composed(sources: Sources, rng: Random, size: int) -> Composed:
         head = channels[..., 0] * (alpha[..., 0] > 0)
         people.append((box.astype(np.float32), head, known | (alpha[..., 0] == 0)))
     boxes, heads, knowns = zip(*people, strict=True)
-    return Composed(image, np.stack(boxes), np.stack(heads), np.stack(knowns))
+    ignored = np.array(hidden, np.float32).reshape(-1, 4)
+    return Composed(image, np.stack(boxes), ignored, np.stack(heads), np.stack(knowns))
 
 
 def _hidden(box: FloatArray, alpha: FloatArray) -> bool:
