@@ -94,6 +94,7 @@ class Proposer(HeadFinder):
     """Proposes the red head and a piece of wall."""
 
     threshold = 0.5
+    calibration = Calibration()
 
     def __init__(self) -> None:
         pass

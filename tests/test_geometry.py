@@ -278,4 +278,4 @@ def test_frame_leaves_out_what_lies_beyond_the_photo() -> None:
         (157, 237, 203, 283)
     )
     beyond = framed_box(inside, (100, 200, 300, 400), (230, 150))
-    assert beyond[2] - beyond[0] == pytest.approx(1.15 * 2)  # a pixel of the mask at the least
+    assert beyond[2] - beyond[0] == pytest.approx(1.15)  # a pixel of the photo at the least

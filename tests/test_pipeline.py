@@ -186,6 +186,24 @@ def test_what_is_doubted_at_the_border_of_the_last_look_is_framed_anew() -> None
     assert iou(head, is_red(np.asarray(photo))) > 0.95
 
 
+class BlindedSegmenter(RedSegmenter):
+    """Sees a third of a head that fills a crop, as of a few enlarged pixels."""
+
+    def segment(self, crops: U8Array) -> FloatArray:
+        masks = super().segment(crops)
+        for head in masks[:, 0]:
+            if head.mean() > 0.4:
+                rows = np.flatnonzero(head.any(axis=1))
+                head[rows[0] + (rows[-1] - rows[0]) // 3 :] = 0
+        return masks
+
+
+def test_further_look_that_loses_most_of_the_head_is_not_believed() -> None:
+    photo = picture(150)
+    (head,) = HeadCutter(finder=RedFinder(), segmenter=BlindedSegmenter()).cut(photo)
+    assert iou(head, is_red(np.asarray(photo))) > 0.9
+
+
 class CountingSegmenter(RedSegmenter):
     looks = 0
 

@@ -145,11 +145,12 @@ def test_celebamask_without_a_face_is_left_out(tmp_path: Path) -> None:
 
 
 def test_lfw_skin_below_the_chin_is_unknown(data: Path) -> None:
-    """Green is face and neck alike: below the highest chin, nobody can say which."""
+    """Green is face and neck alike: nobody can say which, until below the lowest chin."""
     sample = read(data, "lfw_parts")[0]
     assert bits(sample, FACE) & (HEAD | KNOWN) == HEAD | KNOWN
     assert bits(sample, HAIR) & (HEAD | KNOWN) == HEAD | KNOWN
-    assert bits(sample, NECK_AT) & (HEAD | KNOWN) == 0
+    assert bits(sample, NECK_AT) & (HEAD | KNOWN | NECK) == 0
+    assert bits(sample, (73, MIDDLE)) & (HEAD | KNOWN | NECK) == NECK
     assert bits(sample, BODY_AT) & (HEAD | KNOWN) == KNOWN
     assert bits(sample, WALL) & (HEAD | KNOWN) == KNOWN
 
@@ -229,7 +230,8 @@ def test_clothing_face_is_head_and_neck_is_unknown(data: Path) -> None:
     sample = read(data, "clothing_coparsing")[0]
     assert bits(sample, FULL_HAIR) & (HEAD | KNOWN) == HEAD | KNOWN
     assert bits(sample, FULL_FACE) & (HEAD | KNOWN) == HEAD | KNOWN
-    assert bits(sample, FULL_NECK) & (HEAD | KNOWN) == 0
+    assert bits(sample, FULL_NECK) & (HEAD | KNOWN | NECK) == 0
+    assert bits(sample, (44, 40)) & (HEAD | KNOWN | NECK) == NECK  # well below the chin
 
 
 def test_clothing_hands_and_clothes_are_surely_not_head(data: Path) -> None:

@@ -381,6 +381,7 @@ def batch(
       1  something failed; the ledger says what and why
       2  wrong usage; nothing was done
       3  no head found in any photo
+      130  stopped; the same command goes on
     """  # noqa: D301  (\b keeps the lines of a paragraph apart)
     try:
         from headcut import batch as batches

@@ -140,9 +140,11 @@ class HeadFinder:
         self.threshold = model.threshold if threshold is None else threshold
         self.proposes = proposes
         try:
-            numbers = model.metadata.get("calibration", "").split()
-            self.calibration = Calibration(*map(float, numbers))
-        except (TypeError, ValueError) as error:
+            numbers = [float(n) for n in model.metadata.get("calibration", "").split()]
+            if numbers and not (len(numbers) == 4 and np.isfinite(numbers).all()):
+                raise ValueError(numbers)
+            self.calibration = Calibration(*numbers)
+        except ValueError as error:
             raise ModelError(f"{model.path}: damaged calibration; export it again") from error
 
     def confidence(self, head: Head, share: float, photo_shape: tuple[int, int]) -> float:

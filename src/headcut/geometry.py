@@ -104,7 +104,7 @@ def framed_box(inside: BoolArray, box: Box, photo_shape: tuple[int, int]) -> Box
         ),
         photo_shape,
     )
-    longest = max(right - left, bottom - top, pixel)
+    longest = max(right - left, bottom - top, 1.0)
     return centred_square((left + right) / 2, (top + bottom) / 2, HEADS_PER_FRAME * longest)
 
 

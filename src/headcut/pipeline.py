@@ -45,6 +45,11 @@ DOUBTFUL = 0.3
 mask misses the tops of hats."""
 
 MOST_FRAMINGS = 3
+"""A head of which more and more is in doubt would be framed anew for ever."""
+
+LEAST_KEPT = 0.5
+"""Share of a mask's area that a further look must find again, or the mask stays as it is: of 204
+heads in ordinary photos, 28 had less than half left, most of them lower than 30 pixels."""
 
 MOST_WIDENINGS = 2
 """How often a crop grows for a head that runs out of it: to 2.6 times the side at the most."""
@@ -84,7 +89,7 @@ class Segmenter(Protocol):
 
     @property
     def size(self) -> int:
-        """Side of the square crops, in pixels."""
+        """Side of the square crops, in pixels; a multiple of 4."""
 
     def segment(self, crops: U8Array) -> FloatArray:
         """Return (N, 2, size, size) float32 in [0, 1], head and neck, of uint8 crops.
@@ -164,7 +169,7 @@ class HeadCutter:
         return [s for s in seen if s.head in heads]
 
     def _judged(self, pixels: U8Array, proposed: Head) -> SeenHead:
-        """Look at a proposed head's crop, which says how sure it is."""
+        """Look at a proposed head's crop, which says how sure it is; up to three, if it denies."""
         shape = (pixels.shape[0], pixels.shape[1])
         visible = inside_photo(proposed.box_px, shape)
         looks = []
@@ -179,7 +184,10 @@ class HeadCutter:
         return SeenHead(head, masks, box)
 
     def _framed(self, pixels: U8Array, seen: SeenHead) -> SeenHead:
-        """Widen a head's crop while the head runs out of it; then look at what its mask frames."""
+        """Widen a head's crop while the head runs out of it; then look at what the mask frames.
+
+        That is framed anew while the head runs out of the frame.
+        """
         shape = (pixels.shape[0], pixels.shape[1])
         visible = inside_photo(seen.head.box_px, shape)
         box, masks = seen.box, seen.masks
@@ -188,17 +196,16 @@ class HeadCutter:
             if wider is None:
                 break
             wider_masks = self._masks(pixels, wider, visible)
-            if not (wider_masks[0] > 0.5).any():
+            if _area(wider_masks[0], wider) < LEAST_KEPT * _area(masks[0], box):
                 break
             box, masks = wider, wider_masks
-        # Found boxes are not exact; the first mask frames the head better. Measured: IoU on
-        # CelebAMask-HQ 0.918 -> 0.924, full-body photos 0.876 -> 0.880, LFW 0.913 -> 0.914.
+        # Found boxes are not exact; the first mask frames the head better.
         sure_enough = 0.5
         for _ in range(MOST_FRAMINGS):
             framed = framed_box(self._kept(masks, sure_enough), box, shape)
             # Twice: IoU rose by 0.0013 on CelebAMask-HQ and on LFW, boundary F by 0.008 and 0.002.
             framed_masks = self._masks(pixels, framed, visible, twice=True)
-            if not (framed_masks[0] > 0.5).any():
+            if _area(framed_masks[0], framed) < LEAST_KEPT * _area(masks[0], box):
                 break
             box, masks, sure_enough = framed, framed_masks, DOUBTFUL
             if not any(runs_out(self._kept(masks, sure_enough), box, shape)):
@@ -221,6 +228,11 @@ class HeadCutter:
             masks = (masks + mirrored[..., ::-1]) / 2
         head, neck = masks
         return np.stack([without_islands(head, box, head_box), neck])
+
+
+def _area(mask: FloatArray, box: Box) -> float:
+    """Return how much of a crop is head, in photo pixels."""
+    return float((mask > 0.5).sum()) * ((box[2] - box[0]) / len(mask)) ** 2
 
 
 def cut_one(photo: Photo, seen: SeenHead, neck: Neck) -> CutOut | None:

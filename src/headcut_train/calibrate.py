@@ -34,7 +34,8 @@ for these it once counted for so little anywhere that portraits were missed. Wit
 are found, and recall in lecture halls at a precision of 0.9 is 0.91; with 0.05 it is 0.90.
 """
 
-PHOTOS_A_SET = 150
+MOST_PHOTOS_A_SET = 150
+"""Photos that are looked at of a set, spread over it: looking takes a second each."""
 
 MOST_SCENES_WITH_FALSE = 0.03
 """The threshold lets a false head into at most this share of the photos without people."""
@@ -76,20 +77,24 @@ class _Recorder:
 
 
 def observe(finder: HeadFinder, segmenter: Segmenter, samples: Sequence[Sample]) -> Observations:
-    """Return what is proposed in photos with labelled heads, and whether it is right."""
+    """Return what is proposed in photos, and whether it is right."""
     recorder = _Recorder(finder)
     cutter = HeadCutter(finder=recorder, segmenter=segmenter)
     observed = Observations()
     for sample in tqdm(samples, leave=False, disable=None):
         cutter.find(np.array(sample.photo))
         by_box = {h.box_px: (h.confidence, share) for h, share in recorder.seen.items()}
-        found = [Head(box, sure * share) for box, (sure, share) in by_box.items()]
+        shape = (sample.plane.shape[0], sample.plane.shape[1])
+        found = [
+            Head(head.box_px, finder.confidence(head, share, shape))
+            for head, share in recorder.seen.items()
+        ]
         ordered = sorted(without_parts(found), key=lambda head: -head.confidence)
         taken = match_heads([head.box_px for head in ordered], sample.boxes)
         for head, label in zip(ordered, taken, strict=True):
             if label is None and not counts_as_false(head, sample):
                 continue
-            size = (head.box_px[3] - head.box_px[1]) / max(sample.plane.shape)
+            size = (head.box_px[3] - head.box_px[1]) / max(shape)
             sure, share = by_box[head.box_px]
             observed.evidence.append([1.0, log_odds(sure), log_odds(share), float(np.log(size))])
             observed.right.append(label is not None)

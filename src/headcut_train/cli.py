@@ -24,7 +24,7 @@ from headcut_train import workshop
 from headcut_train.cache import CachedSource
 from headcut_train.calibrate import (
     FITTED_ON,
-    PHOTOS_A_SET,
+    MOST_PHOTOS_A_SET,
     draw_reliability,
     fit,
     least_threshold,
@@ -88,16 +88,20 @@ def samples(
 @app.command()
 def mine(
     finder: Annotated[str, typer.Option(help="Finder: a bundled name or a file.")] = "finder",
+    segmenter: Annotated[
+        str, typer.Option(help="Segmenter: a bundled name or a file.")
+    ] = "segmenter",
     data: Data = DATA,
     cache: Cache = CACHE,
 ) -> None:
-    """Keep what a finder takes for heads where none is, for `train` to show to both networks."""
+    """Keep what the networks take for heads where none is, for `train` to show to both."""
     doubtful = HeadFinder(open_model(finder), TRAPPED, proposes=PROPOSED / 2)
-    cutter = HeadCutter(finder=doubtful)
+    cutter = HeadCutter(finder=doubtful, segmenter=HeadSegmenter(open_model(segmenter)))
     for name, source in open_sources(_folder(data), cache).items():
         if name in MINED_SOURCES:
             photos = tqdm(source, desc=name, disable=None)
-            found, traps = zip(*(mined(cutter, sample) for sample in photos), strict=True)
+            results = [mined(cutter, sample) for sample in photos]
+            found, traps = [boxes for boxes, _ in results], [trap for _, trap in results]
             source.remember(found, traps, doubted=name in GUESSED_SOURCES)
             what = "doubtful heads" if name in GUESSED_SOURCES else "mistakes"
             typer.echo(f"{name}: {sum(map(len, found))} {what} in {len(found)} photos")
@@ -246,7 +250,7 @@ def calibrate(
     observed = {}
     for name in (*FITTED_ON, "wild"):
         source = CachedSource(_folder(data), cache, name, "val")
-        step = max(1, len(source) // PHOTOS_A_SET)
+        step = max(1, -(-len(source) // MOST_PHOTOS_A_SET))
         observed[name] = observe(proposer, closer, [source[i] for i in range(0, len(source), step)])
     fitted = fit({name: observed[name] for name in FITTED_ON})
     threshold = least_threshold(fitted, observed["scenes"])
@@ -276,12 +280,16 @@ def evaluate_command(
 ) -> None:
     """Score model files by set, run as a user runs them."""
     if manifest:
+        if threshold is not None or sheet:
+            raise OptionError("--threshold and --sheet do not go with --manifest; leave them out")
         options = {"whole": whole, "limit": limit, "finder": finder}
         table = workshop.score_model(model, manifest, **options)
         typer.echo(as_text(table))
         if json_path:
             json_path.write_text(json.dumps(table, indent=2) + "\n")
         return
+    if whole:
+        raise OptionError("--whole goes with --manifest alone; give one, or leave it out")
     found, segmenter = open_model(finder), HeadSegmenter(open_model(model))
     sure = HeadFinder(found, threshold)
     unsure = HeadFinder(found, 0.0)

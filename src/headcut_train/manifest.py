@@ -235,25 +235,23 @@ def _box(head: BoolArray, chin_px: float | None) -> FloatArray:
     return skull_box(head, float(rows[-1] + 1) if chin_px is None else chin_px)
 
 
-def open_manifests(
-    paths: Iterable[Path], cache: Path, split: str = "train"
-) -> dict[str, CachedSource]:
-    """Return the pairs of manifests by set, decoded into `cache` on first use.
+def open_manifests(paths: Iterable[Path], cache: Path) -> dict[str, CachedSource]:
+    """Return the pairs of manifests to train on, by set, decoded into `cache` on first use.
 
     Raises:
-        OptionError: a manifest is missing, damaged, or has no pair in this split.
+        OptionError: a manifest is missing, damaged, or has no such pair.
     """
     sources = {}
     for path in paths:
         manifest = read_manifest(path)
-        if not (pairs := manifest.used(split)):
-            raise OptionError(f"{path}: no pair is in use for {split}; look at its sheet")
+        if not (pairs := manifest.used("train")):
+            raise OptionError(f"{path}: no pair is in use for training; look at its sheet")
         # A changed manifest or mask gets a cache of its own.
         text = "".join(map(as_line, pairs)) + str([_time(manifest.file(p.mask)) for p in pairs])
         name = f"{manifest.name}-{zlib.crc32(text.encode()):08x}"
 
         read = partial(_samples, manifest, pairs)
-        sources[name] = CachedSource(path, cache, name, split, reader=read)
+        sources[name] = CachedSource(path, cache, name, "train", reader=read)
     return sources
 
 

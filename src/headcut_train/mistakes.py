@@ -24,7 +24,7 @@ MOST_A_PHOTO = 12
 """The surest mistakes of a photo that are kept."""
 
 TRAPPED = 0.05
-"""How sure both networks together must be of a head, for a photo of nobody to be a trap."""
+"""How sure both networks together must be of one head, for a photo of nobody to be a trap."""
 
 
 def mined(cutter: HeadCutter, sample: Sample) -> tuple[FloatArray, bool]:
@@ -45,7 +45,7 @@ def mistakes(finder: Finder | HeadCutter, sample: Sample) -> FloatArray:
     """Return (K, 4) float32 boxes that the finder takes for heads, where by the labels none is.
 
     Args:
-        finder: with a threshold low enough to give its doubtful heads too.
+        finder: that gives its doubtful heads too.
         sample: a photo of a training set.
     """
     heads = sorted(finder.find(np.array(sample.photo)), key=lambda head: -head.confidence)

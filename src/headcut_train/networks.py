@@ -1,8 +1,9 @@
 """The networks: ours (a finder and a segmenter on one plan), and two others for comparison.
 
-All take (N, 3, 256, 256) float in [0, 255] and scale it inside, so that a model file needs no
-preprocessing. Channels are multiples of 16 and convolutions dense, because those train and run
-fastest per MAC on CPUs; operators are those that ONNX Runtime, ONNX Runtime Web and Core ML share.
+All take (N, 3, S, S) float in [0, 255], S any multiple of 32 and 256 in a model file, and scale it
+inside, so that a model file needs no preprocessing. Channels are multiples of 16 and convolutions
+dense, because those train and run fastest per MAC on CPUs; operators are those that ONNX Runtime,
+ONNX Runtime Web and Core ML share.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Trunk(nn.Module):
 
 
 class Segmenter(Network):
-    """Crop -> logits of head and of neck: (N, 2, 256, 256), shuffled from half size to full."""
+    """Crop -> logits of head and of neck: (N, 2, S, S), shuffled from half size to full."""
 
     output_names = ("mask", "neck")
 
@@ -134,7 +135,7 @@ class Segmenter(Network):
 
 
 class Finder(Network):
-    """Look -> (N, 5, 64, 64): a logit that a head's centre is here, and its box.
+    """Look -> (N, 5, S / 4, S / 4): a logit that a head's centre is here, and its box.
 
     Channels 1-4 are the centre's offset from the cell's centre in x and y, in cells, and the
     logarithms of the head's width and height, in cells ("Objects as Points", Zhou et al., 2019).

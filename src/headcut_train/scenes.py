@@ -1,7 +1,7 @@
 """What the networks see in training: near pictures for the segmenter, far ones for the finder.
 
 Both render photos and labels with `headcut.geometry.crop_for_model`, the runtime's own
-preprocess: labels travel as the three channels of a picture, so they move with the photo.
+preprocess: labels travel as the channels of pictures, so they move with the photo.
 """
 
 from __future__ import annotations

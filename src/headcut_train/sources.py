@@ -66,10 +66,6 @@ class Sample:
 Reader = Callable[[Path, str], Iterator[Sample]]
 
 
-def _photo(path: Path) -> U8Array:
-    return load_photo(path)
-
-
 def _label(path: Path) -> U8Array:
     with Image.open(path) as image:
         return np.asarray(image)
@@ -86,7 +82,7 @@ def _held_out(paths: list[Path], split: str) -> list[Path]:
 
 def _pairs(folder: Path) -> Iterator[tuple[Path, U8Array, U8Array]]:
     for path in sorted((folder / "images").iterdir()):
-        yield path, _photo(path), _label(folder / "labels" / f"{path.stem}.png")
+        yield path, load_photo(path), _label(folder / "labels" / f"{path.stem}.png")
 
 
 def skull_box(head: BoolArray, chin: float) -> FloatArray:
@@ -144,6 +140,9 @@ LFW_CHIN = (0.64, 0.72)
 """In funneled LFW photos chins lie between these shares of the height (looked at: 60 photos)."""
 
 
+LFW_NECK = 0.75
+"""Skin below this share of the height is neck."""
+
 LFW_HAT = 0.24
 """A head that begins below this share of the height wears a hat, or is bald (looked at: 48)."""
 
@@ -154,8 +153,9 @@ LFW_CROWN = 0.18
 def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
     """LFW parts: red hair, green skin with the neck in it, blue the rest, on superpixels.
 
-    Green below the highest chin is unknown. Hats and dark lenses are blue, which is wrong: blue
-    above a head that begins too low, and blue within a face, are unknown too.
+    Green below the highest chin is unknown to a score; below the lowest one it is neck. Hats and
+    dark lenses are blue, which is wrong: blue above a head that begins too low, and blue within a
+    face, are unknown too.
     """
     for path, photo, label in _pairs(root / "lfw_parts" / split):
         hair, skin = label[..., 0] > 127, label[..., 1] > 127
@@ -178,7 +178,8 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
         outside = connected(~(hair | skin), border)
         known = (hair | skin | (outside & ~hat)) & ~(skin & below)
         searched = around(boxes, head.shape, 0.7)  # others who are in the photo have no box
-        plane = head * HEAD | known * KNOWN | searched * SEARCHED
+        neck = skin & ~head & (np.arange(len(label))[:, None] >= LFW_NECK * len(label))
+        plane = head * HEAD | known * KNOWN | searched * SEARCHED | neck * NECK
         yield Sample(
             name=f"lfw_parts/{split}/{path.stem}",
             photo=photo,
@@ -218,7 +219,7 @@ def figaro_hair(root: Path, split: str) -> Iterator[Sample]:
     """
     folder = root / "figaro_hair" / "train"
     for path in _held_out(sorted((folder / "images").iterdir()), split):
-        photo, hair = _photo(path), _label(folder / "labels" / f"{path.stem}.png") > 127
+        photo, hair = load_photo(path), _label(folder / "labels" / f"{path.stem}.png") > 127
         if not hair.any():
             continue
         yield Sample(
@@ -235,11 +236,12 @@ def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
     """Clothing co-parsing: full-body photos; the face is skin (41), and so are neck and limbs.
 
     Skin that touches hair, hat or glasses is the face, the neck or a hand: head in its upper
-    part, unknown below. Standing people are 7 to 8 heads tall, which bounds the chin.
+    part, unknown to a score below; well below the chin, and under it, it is neck. Standing people
+    are 7 to 8 heads tall, which bounds the chin.
     """
     folder = root / "clothing_coparsing" / "train"
     for path in _held_out(sorted((folder / "images").iterdir()), split):
-        photo, label = _photo(path), _label(folder / "labels" / f"{path.stem}.png")
+        photo, label = load_photo(path), _label(folder / "labels" / f"{path.stem}.png")
         worn = np.isin(label, (17, 19, 20, 47))
         person = label > 0
         if worn.sum() < 30:
@@ -256,8 +258,11 @@ def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
         head = worn | (face & (rows < top + 0.75 * height))
         known = ~(face & ~head)
         boxes = skull_box(head, top + height)
+        left, _, right, bottom = boxes[0]
+        under = np.abs(np.arange(label.shape[1]) - (left + right) / 2) < (right - left) / 2
+        neck = face & ~head & (rows >= bottom + 0.2 * height) & under
         # Passers-by are not labelled, so only on the person there is surely no other head.
-        plane = head * HEAD | known * KNOWN | person * (PERSON | SEARCHED)
+        plane = head * HEAD | known * KNOWN | person * (PERSON | SEARCHED) | neck * NECK
         yield Sample(
             name=f"clothing_coparsing/{split}/{path.stem}",
             photo=photo,
@@ -277,7 +282,7 @@ def _boxed(root: Path, folder: str, split: str, stems: list[Path]) -> Iterator[S
     for path in stems:
         if path.stem not in labels:
             continue
-        photo = _photo(path)
+        photo = load_photo(path)
         height, width = photo.shape[:2]
         heads, ignored, tags = [], [], []
         for head in labels[path.stem]["heads"]:
@@ -328,7 +333,7 @@ def wild(root: Path, split: str) -> Iterator[Sample]:
 def scenes(root: Path, split: str) -> Iterator[Sample]:
     """Photos without any person."""
     for path in _held_out(sorted((root / "scenes").iterdir()), split):
-        photo = _photo(path)
+        photo = load_photo(path)
         yield Sample(
             name=f"scenes/{split}/{path.stem}",
             photo=photo,

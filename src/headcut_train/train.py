@@ -44,9 +44,9 @@ TRAIN_SOURCES = (
 )
 
 
-def open_sources(data: Path, cache: Path, split: str = "train") -> dict[str, CachedSource]:
+def open_sources(data: Path, cache: Path) -> dict[str, CachedSource]:
     """Return every source that training draws from, decoded into `cache` on first use."""
-    return {name: CachedSource(data, cache, name, split) for name in TRAIN_SOURCES}
+    return {name: CachedSource(data, cache, name, "train") for name in TRAIN_SOURCES}
 
 
 class Pictures(Dataset[list[np.ndarray]]):

@@ -39,7 +39,7 @@ export function firmMask(mask: Plane): Plane {
 
 /** Return alpha whose soft band follows the photo's edges, exactly 0 outside and 1 inside. */
 export function refineAlpha(patch: Picture, alpha: Plane): Plane {
-  const isSoft = (a: number) => a > CLEAR / 2 && a < 1 - CLEAR / 2;
+  const isSoft = (a: number) => a > Math.fround(CLEAR / 2) && a < Math.fround(1 - CLEAR / 2);
   const refined: Plane = { ...alpha, data: alpha.data.slice() };
   if (alpha.data.some(isSoft)) {
     const small = smallSize(alpha);

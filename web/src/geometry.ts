@@ -86,25 +86,35 @@ export function runsOut(mask: Plane, box: Box, photo: Size): boolean[] {
 
 /** Return the square that frames what a mask calls head in the photo, with room; null if nothing. */
 export function framedBox(mask: Plane, box: Box, photo: Size): Box | null {
-  let [left, top, right, bottom] = [mask.width, mask.height, 0, 0];
-  for (let y = 0; y < mask.height; y++) {
-    for (let x = 0; x < mask.width; x++) {
-      if (mask.data[y * mask.width + x] <= 0.5) continue;
+  const tight = tightBox(mask, (i) => mask.data[i] > 0.5);
+  if (!tight) return null;
+  const pixel = (box[2] - box[0]) / mask.width;
+  const [left, top, right, bottom] = insidePhoto(
+    [
+      box[0] + tight[0] * pixel,
+      box[1] + tight[1] * pixel,
+      box[0] + tight[2] * pixel,
+      box[1] + tight[3] * pixel,
+    ],
+    photo,
+  );
+  const longest = Math.max(right - left, bottom - top, 1);
+  return centredSquare((left + right) / 2, (top + bottom) / 2, HEADS_PER_FRAME * longest);
+}
+
+/** Return the box of the pixels that count, by their index; null if none does. */
+export function tightBox({ width, height }: Size, counts: (index: number) => boolean): Box | null {
+  let [left, top, right, bottom] = [width, height, 0, 0];
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      if (!counts(y * width + x)) continue;
       left = Math.min(left, x);
       right = Math.max(right, x + 1);
       top = Math.min(top, y);
       bottom = y + 1;
     }
   }
-  if (right === 0) return null;
-  const pixel = (box[2] - box[0]) / mask.width;
-  const [x, y] = [box[0], box[1]];
-  [left, top, right, bottom] = insidePhoto(
-    [x + left * pixel, y + top * pixel, x + right * pixel, y + bottom * pixel],
-    photo,
-  );
-  const longest = Math.max(right - left, bottom - top, pixel);
-  return centredSquare((left + right) / 2, (top + bottom) / 2, HEADS_PER_FRAME * longest);
+  return right ? [left, top, right, bottom] : null;
 }
 
 /** Return the part of a box that lies inside a photo. */

@@ -1,7 +1,7 @@
 /** The chosen heads and brush strokes as one picture on nothing. */
 
 import { contextOf, newCanvas } from "./finish";
-import { type Box, cropPicture, type Size } from "./geometry";
+import { type Box, cropPicture, type Size, tightBox } from "./geometry";
 import type { CutOut } from "./pipeline";
 import { newPicture, type Picture } from "./resample";
 import type { Stroke } from "./protocol";
@@ -114,17 +114,11 @@ export function drawStroke(context: Drawing, { points, radius }: Stroke): void {
 }
 
 function trimmed({ box, picture }: Layer): Layer | null {
-  let [left, top, right, bottom] = [picture.width, picture.height, 0, 0];
-  for (let y = 0; y < picture.height; y++) {
-    for (let x = 0; x < picture.width; x++) {
-      if (picture.data[(y * picture.width + x) * 4 + 3] === 0) continue;
-      left = Math.min(left, x);
-      right = Math.max(right, x + 1);
-      top = Math.min(top, y);
-      bottom = y + 1;
-    }
-  }
-  if (right === 0) return null;
-  const tight: Box = [box[0] + left, box[1] + top, box[0] + right, box[1] + bottom];
-  return { box: tight, picture: cropPicture(picture, [left, top, right, bottom]) };
+  const tight = tightBox(picture, (i) => picture.data[i * 4 + 3] > 0);
+  if (!tight) return null;
+  const [left, top, right, bottom] = tight;
+  return {
+    box: [box[0] + left, box[1] + top, box[0] + right, box[1] + bottom],
+    picture: cropPicture(picture, tight),
+  };
 }

@@ -28,6 +28,7 @@ import {
   runsOut,
   scaledBox,
   type Size,
+  tightBox,
   widerBox,
 } from "./geometry";
 import { type Neck, NECKS, SHORT_NECK, withNeck } from "./neck";
@@ -36,6 +37,7 @@ import { shareOfHead, withoutIslands } from "./segment";
 
 const DENIED = 0.3;
 const DOUBTFUL = Math.fround(0.3);
+const LEAST_KEPT = 0.5;
 const MOST_FRAMINGS = 3;
 const MOST_WIDENINGS = 2;
 const VISIBLE_ALPHA = 0.5 / 255;
@@ -127,7 +129,7 @@ export async function lookAgain(
     const wider = widerBox(masks.head, box, photo);
     if (!wider) break;
     const widerMasks = await masksOf(photo, wider, visible, networks);
-    if (!widerMasks.head.data.some((v) => v > 0.5)) break;
+    if (areaOf(widerMasks.head, wider) < LEAST_KEPT * areaOf(masks.head, box)) break;
     [box, masks] = [wider, widerMasks];
   }
   let sureEnough = 0.5;
@@ -135,11 +137,16 @@ export async function lookAgain(
     const framed = framedBox(kept(masks, sureEnough), box, photo);
     if (!framed) break;
     const framedMasks = await masksOf(photo, framed, visible, networks, true);
-    if (!framedMasks.head.data.some((v) => v > 0.5)) break;
+    if (areaOf(framedMasks.head, framed) < LEAST_KEPT * areaOf(masks.head, box)) break;
     [box, masks, sureEnough] = [framed, framedMasks, DOUBTFUL];
     if (!runsOut(kept(masks, sureEnough), box, photo).includes(true)) break;
   }
   return { ...seen, box, masks };
+}
+
+/** Return how much of a crop is head, in photo pixels. */
+function areaOf(mask: Plane, box: Box): number {
+  return mask.data.filter((v) => v > 0.5).length * ((box[2] - box[0]) / mask.width) ** 2;
 }
 
 /** What the segmenter says of a square; the mean with its mirror image's if `twice`. */
@@ -191,7 +198,7 @@ export function cutOut(patch: Picture, alpha: Plane, covered: Box): CutOut | nul
     const visible = refined.data[i] * (patch.data[i * 4 + 3] / 255);
     refined.data[i] = visible >= VISIBLE_ALPHA ? visible : 0;
   }
-  const tight = tightBox(refined);
+  const tight = tightBox(refined, (i) => refined.data[i] > 0);
   if (!tight) return null;
   const kept = cropPlane(refined, tight);
   const picture = cleanColours(cropPicture(patch, tight), kept);
@@ -202,20 +209,6 @@ export function cutOut(patch: Picture, alpha: Plane, covered: Box): CutOut | nul
   }
   const [x, y] = covered;
   return { picture, box: [tight[0] + x, tight[1] + y, tight[2] + x, tight[3] + y] };
-}
-
-function tightBox(alpha: Plane): Box | null {
-  let [left, top, right, bottom] = [alpha.width, alpha.height, 0, 0];
-  for (let y = 0; y < alpha.height; y++) {
-    for (let x = 0; x < alpha.width; x++) {
-      if (alpha.data[y * alpha.width + x] === 0) continue;
-      left = Math.min(left, x);
-      right = Math.max(right, x + 1);
-      top = Math.min(top, y);
-      bottom = y + 1;
-    }
-  }
-  return right ? [left, top, right, bottom] : null;
 }
 
 function cropPlane(plane: Plane, [left, top, right, bottom]: Box): Plane {

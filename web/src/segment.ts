@@ -4,7 +4,7 @@ import type { Box } from "./geometry";
 import { newPlane, type Plane } from "./resample";
 
 const CELL_PX = 4;
-const FAINT = 0.1;
+const FAINT = Math.fround(0.1);
 
 /** Return how much of the middle of the head's box the mask calls head, in [0, 1]. */
 export function shareOfHead(mask: Plane, box: Box, headBox: Box): number {
