@@ -267,4 +267,16 @@ describe("pipeline", () => {
     expect(made?.box).toEqual(box);
     expect(difference(made?.picture.data ?? [], picture(rgba).data)).toBeLessThanOrEqual(2);
   });
+
+  test("a further look that loses most of the head is not believed", async () => {
+    const proposed: Head = { box: [50, 12, 92, 66], confidence: 0.9 };
+    const networks = madeNetworks(proposed);
+    const [first] = await lookForHeads(photo, networks);
+    networks.segment = async () => {
+      const head = newPlane(32, 32);
+      head.data.fill(1, 16 * 32 + 14, 16 * 32 + 18);
+      return { head, neck: newPlane(32, 32) };
+    };
+    expect((await lookAgain(photo, first, NECKS.none, networks)).masks).toBe(first.masks);
+  });
 });
