@@ -266,6 +266,23 @@ def test_doctor_names_the_backend_and_cuts_the_sample() -> None:
     assert "all is well" in shown
 
 
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [("app", "toga", "app"), ("serve", "uvicorn", "web"), ("batch", "pyarrow", "batch")],
+)
+def test_missing_extra_is_wrong_usage_that_names_it(
+    command: str, package: str, extra: str, tmp_path: Path
+) -> None:
+    reason = f"No module named {package!r}"
+    (tmp_path / f"{package}.py").write_text(f"raise ImportError({reason!r})")
+    ran = run_process(command, cwd=tmp_path)  # which Python searches first
+    assert (ran.returncode, ran.stderr.decode()) == (
+        2,
+        f"headcut: headcut {command} needs more packages ({reason}); "
+        f"in headcut's checkout: pip install '.[{extra}]'\n",
+    )
+
+
 def test_photo_may_be_called_doctor(headcut: Headcut) -> None:
     picture(150).save("doctor", "PNG")
     assert headcut("./doctor").written == ["doctor-head.png"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 import typer
 
 from headcut import __version__
-from headcut.errors import HeadcutError, OptionError, PhotoError
+from headcut.errors import HeadcutError, OptionError, PhotoError, extra_is_missing
 from headcut.options import (
     NECKS,
     PRESETS,
@@ -287,8 +287,8 @@ def window(
         require_screen()
         app = HeadcutApp(photos or [])
     except (ImportError, RuntimeError) as error:  # RuntimeError: Toga knows no toolkit
-        _say(f"headcut: the window cannot open ({error}); pip install 'headcut[app]'")
-        raise typer.Exit(FAILED) from None
+        _say(f"headcut: {extra_is_missing('app', 'app', error)}")
+        raise typer.Exit(WRONG_USAGE) from None
     except HeadcutError as error:
         _say(f"headcut: {error}")
         raise typer.Exit(FAILED) from None
@@ -386,7 +386,7 @@ def batch(
     try:
         from headcut import batch as batches
     except ImportError as error:
-        _say(f"headcut: {error.name} is missing; install it with pip install 'headcut[batch]'")
+        _say(f"headcut: {extra_is_missing('batch', 'batch', error)}")
         raise typer.Exit(WRONG_USAGE) from None
     try:
         if report is not None:
