@@ -281,11 +281,3 @@ def test_without_a_screen_there_is_no_window(
         1,
         "headcut: there is no screen for a window; use headcut PHOTO instead\n",
     )
-
-
-def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, headcut: Headcut) -> None:
-    monkeypatch.setitem(sys.modules, "headcut.app.window", None)
-    ran = headcut("app")
-    assert ran.code == 1
-    assert ran.err.endswith("pip install 'headcut[app]'\n")
-    assert ran.err.count("\n") == 1

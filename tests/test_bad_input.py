@@ -76,6 +76,19 @@ def test_missing_file(headcut: Headcut, tmp_path: Path) -> None:
     assert_one_line(headcut("https://x.org/a.jpg"), 1, "https:", "headcut fetches nothing")
 
 
+def test_limit_below_a_megapixel_is_told_with_its_digits(headcut: Headcut) -> None:
+    picture(150).save("me.png")
+    ran = headcut("me.png", "--max-megapixels", "0.05")
+    assert_one_line(ran, 1, "me.png: 300x200 is 0.06 MP, over the 0.05 MP limit", "raise --max")
+
+
+def test_point_outside_of_any_head(headcut: Headcut) -> None:
+    """With --at, --json would fail the same way."""
+    picture(150).save("me.png")
+    ran = headcut("me.png", "--at", "10,10")
+    assert_one_line(ran, 1, "me.png: has no head at 10,10; ", "with --json and without --at")
+
+
 def test_impossible_names(headcut: Headcut) -> None:
     """Even asking whether these are folders is an error to the system."""
     picture(150).save("me.png")
@@ -185,6 +198,10 @@ WRONG_USAGE = {
     "unknown heads": (["--heads", "0"], "'0' is not known; use all, largest, each or a number"),
     "unknown format": (["--format", "jpg"], "'jpg' is not known; use png or webp"),
     "output suffix": (["-o", "out.jpg"], "must end in .png or .webp"),
+    "folder in the message": (["-o", "o/p"], "'o/p' must end in .png or .webp"),
+    "background folder": (["--background", "pics/sea"], "'pics/sea': no such file"),
+    "no colour": (["--background", "blurple"], "'blurple' is neither transparent, blur, a colour"),
+    "bad colour": (["--background", "rgb(1.5,0,0)"], "is neither transparent, blur, a colour"),
     "no suffix": (["-o", "out"], "must end in .png or .webp; for a folder, end it with a slash"),
     "contradiction": (["-o", "a.png", "--format", "webp"], "let it end in .webp"),
     "limit": (["--max-megapixels", "0"], "max_megapixels is 0.0; give a number above 0"),

@@ -156,7 +156,7 @@ def test_several_photos_are_cut_side_by_side(
             super().__init__(finder=RedFinder(), segmenter=RedSegmenter())
 
         def cut(self, source: Any) -> list[CutOut]:
-            if source == Path("a.png"):
+            if source.path == Path("a.png"):
                 assert second_is_done.wait(60)
             cut_outs = super().cut(source)
             second_is_done.set()
@@ -264,6 +264,23 @@ def test_doctor_names_the_backend_and_cuts_the_sample() -> None:
     assert "CPUExecutionProvider" in shown
     assert "1 head, confidence" in shown
     assert "all is well" in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [("app", "toga", "app"), ("serve", "uvicorn", "web"), ("batch", "pyarrow", "batch")],
+)
+def test_missing_extra_is_wrong_usage_that_names_it(
+    command: str, package: str, extra: str, tmp_path: Path
+) -> None:
+    reason = f"No module named {package!r}"
+    (tmp_path / f"{package}.py").write_text(f"raise ImportError({reason!r})")
+    ran = run_process(command, cwd=tmp_path)  # which Python searches first
+    assert (ran.returncode, ran.stderr.decode()) == (
+        2,
+        f"headcut: headcut {command} needs more packages ({reason}); "
+        f"in headcut's checkout: pip install '.[{extra}]'\n",
+    )
 
 
 def test_photo_may_be_called_doctor(headcut: Headcut) -> None:

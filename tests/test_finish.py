@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,7 +191,7 @@ def test_cut_out_is_pasted_back_by_its_sidecar(headcut: Headcut) -> None:
         (["--outline", "thick"], "outline 'thick' is not known; use PX or PX,COLOUR"),
         (["--outline", "0"], "outline is 0 pixels wide; give 1 to 200"),
         (["--outline", "5,nocolour"], "'nocolour' is no colour"),
-        (["--background", "nothing.png"], "neither transparent, blur, a colour"),
+        (["--background", "nothing.png"], "'nothing.png': no such file; check the name"),
         (["--background", "red", "--output", "mask"], "a background hides the mask"),
         (["--preset", "myspace"], "preset 'myspace' is not known; use avatar, discord"),
         (["--at", "middle"], "point 'middle' is not known; use X,Y"),
@@ -207,6 +208,23 @@ def test_wrong_value_is_named_with_its_fix(
     assert message in ran.err
     assert ran.err.count("\n") == 1
     assert files(tmp_path) == ["me.png"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"outline": 8}, r"outline is 8; give headcut\.options\.Outline"),
+        ({"outline": "8,red"}, r"outline is '8,red'; give headcut\.options\.Outline"),
+        ({"square": "512"}, "square is '512'; give a number, 16 to 8192"),
+        ({"padding": "4", "crop": True}, "padding is '4'; give a number, 0 to 500"),
+    ],
+)
+def test_value_of_another_type_is_refused_when_options_are_made(
+    wrong: dict[str, Any], message: str
+) -> None:
+    """Not when a picture is rendered, by whatever meets it first."""
+    with pytest.raises(OptionError, match=message):
+        SaveOptions(**wrong)
 
 
 def test_damaged_background_is_a_failure(headcut: Headcut) -> None:

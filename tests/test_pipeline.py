@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,6 +253,16 @@ def test_limits_are_the_cutters_own() -> None:
     )
     with pytest.raises(PhotoError, match=r"0\.01 MP limit"):
         cutter.cut(picture(150))
+
+
+def test_photo_that_cannot_be_read_is_named(cutter: HeadCutter, tmp_path: Path) -> None:
+    """In a loop over many, the error alone must say which."""
+    missing = tmp_path / "missing.jpg"
+    for source in (missing, str(missing)):
+        for ask in (cutter.cut, cutter.find):
+            with pytest.raises(PhotoError) as raised:
+                ask(source)
+            assert str(raised.value) == f"{missing}: no such file; check the name and the folder"
 
 
 def test_threads_share_one_cutter(cutter: HeadCutter) -> None:

@@ -279,6 +279,16 @@ def test_other_sites_may_not_use_the_server() -> None:
     with serve(red_cutter(), LIMITS, hosts=frozenset({"127.0.0.1"})) as server:
         sent = server.ask("POST", "/v1/cut", png(150), sec_fetch_site="cross-site")
         assert_problem(sent, 403, "other sites")
+        sent = server.ask("POST", "/v1/cut", png(150), sec_fetch_site="same-site")
+        assert_problem(sent, 403, "other sites")
+        own = f"http://127.0.0.1:{server.port}"
+        for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"{own}.evil.example"):
+            sent = server.ask("POST", "/v1/cut", png(150), origin=origin)
+            assert_problem(sent, 403, "other sites")
+        for site in ("same-origin", "none"):
+            sent = server.ask("POST", "/v1/cut", png(150), origin=own, sec_fetch_site=site)
+            assert sent.status == 200
+        assert server.cut(png(150)).status == 200, "programs say nothing of where they are"
         assert_problem(server.ask("GET", "/v1/health", host="evil.example"), 403, "own name")
         assert server.ask("GET", "/v1/health").status == 200
 
@@ -385,6 +395,23 @@ def test_a_real_server_under_load_keeps_its_memory_and_is_stopped_gracefully() -
         assert process.wait(60) == -signal.SIGTERM
 
 
+def test_a_server_says_where_it_is_when_it_listens_and_takes_no_port_from_another() -> None:
+    command, server = serve_command()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            said = process.stderr.readline()
+            assert said.startswith(f"API at http://127.0.0.1:{server.port}/v1/cut, "), said
+            assert server.ask("GET", "/v1/health").status == 200
+            second = subprocess.run(command, capture_output=True, text=True, check=False)
+        finally:
+            process.kill()
+    assert (second.returncode, second.stderr) == (
+        2,
+        f"headcut: port {server.port} is taken; choose another with --port\n",
+    )
+
+
 def large_photo() -> tuple[bytes, bytes]:
     """The sample photo as a PNG of 6 MB, and its head as Python cuts it."""
     with Image.open(ASTRONAUT) as image:
@@ -395,14 +422,18 @@ def large_photo() -> tuple[bytes, bytes]:
     return file.getvalue(), head.encode(headcut.SaveOptions(crop=True))
 
 
-@contextmanager
-def started_server(*options: str) -> Iterator[tuple[subprocess.Popen[bytes], Served]]:
+def serve_command() -> tuple[list[str], Served]:
+    """A command that serves on a port that is free, and what will be there."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "headcut", "serve", "--port", str(port), *options]
-    server = Served(port)
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    return [sys.executable, "-m", "headcut", "serve", "--port", str(port)], Served(port)
+
+
+@contextmanager
+def started_server(*options: str) -> Iterator[tuple[subprocess.Popen[bytes], Served]]:
+    command, server = serve_command()
+    with subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: process.poll() is not None or is_up(server))
             yield process, server

@@ -2,8 +2,9 @@
 
     import headcut
 
-    for head in headcut.cut("photo.jpg"):  # left to right; may be empty
-        head.save("head.png")
+    heads = headcut.cut("photo.jpg")  # left to right; may be empty
+    for number, head in enumerate(heads, start=1):
+        head.save(f"head-{number}.png")
 
 `HeadCutter` is the same with choices. Everything headcut raises is a `HeadcutError`.
 """

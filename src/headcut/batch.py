@@ -35,7 +35,7 @@ from headcut.batch_worker import (
     lost_rows,
     model_fingerprint,
 )
-from headcut.errors import OptionError
+from headcut.errors import OptionError, extra_is_missing
 from headcut.ledger import DONE, FAILED, NO_HEAD, SCHEMA, Ledger, Work, parquet_bytes, work
 from headcut.model_file import usable_cores
 from headcut.report import report, totals
@@ -254,9 +254,7 @@ def _cluster(crew: Crew) -> Iterator[int]:
         import ray.data
         from ray.exceptions import RayError
     except ImportError as error:
-        raise OptionError(
-            f"{error.name} is missing; install it with pip install 'headcut[batch]'"
-        ) from error
+        raise extra_is_missing("batch", "batch", error) from error
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     here = crew.workers or len(usable_cores())
     try:

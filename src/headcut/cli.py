@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 import typer
 
 from headcut import __version__
-from headcut.errors import HeadcutError, OptionError, PhotoError
+from headcut.errors import HeadcutError, OptionError, PhotoError, extra_is_missing
 from headcut.options import (
     NECKS,
     PRESETS,
@@ -107,9 +107,9 @@ OutlineChoice: TypeAlias = Annotated[
 BackgroundChoice: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="COLOUR|PICTURE|blur",
-        help="What is behind the head: a colour (white, #ff8800), a picture's file, or blur: "
-        "the photo, out of focus.",
+        metavar="transparent|COLOUR|PICTURE|blur",
+        help="What is behind the head: nothing (transparent), a colour (white, #ff8800), "
+        "a picture's file, or blur: the photo, out of focus.",
     ),
 ]
 FeatherChoice: TypeAlias = Annotated[
@@ -132,7 +132,7 @@ FormatChoice: TypeAlias = Annotated[
 ]
 SidecarChoice: TypeAlias = Annotated[
     bool,
-    typer.Option("--json", help="Write the boxes of the heads to a .json beside each output."),
+    typer.Option("--json", help="Write the boxes of a photo's heads to a .json beside its output."),
 ]
 MegapixelsChoice: TypeAlias = Annotated[
     float, typer.Option(metavar="MP", help="Refuse larger photos.")
@@ -287,8 +287,8 @@ def window(
         require_screen()
         app = HeadcutApp(photos or [])
     except (ImportError, RuntimeError) as error:  # RuntimeError: Toga knows no toolkit
-        _say(f"headcut: the window cannot open ({error}); pip install 'headcut[app]'")
-        raise typer.Exit(FAILED) from None
+        _say(f"headcut: {extra_is_missing('app', 'app', error)}")
+        raise typer.Exit(WRONG_USAGE) from None
     except HeadcutError as error:
         _say(f"headcut: {error}")
         raise typer.Exit(FAILED) from None
@@ -386,7 +386,7 @@ def batch(
     try:
         from headcut import batch as batches
     except ImportError as error:
-        _say(f"headcut: {error.name} is missing; install it with pip install 'headcut[batch]'")
+        _say(f"headcut: {extra_is_missing('batch', 'batch', error)}")
         raise typer.Exit(WRONG_USAGE) from None
     try:
         if report is not None:
@@ -539,11 +539,12 @@ def _written(job: Job, cutter: HeadCutter, request: _Request) -> list[Path] | No
     """Cut one photo, write what was asked for and return the files; None if it has no head."""
     from headcut.cutout import choose_heads, merge
     from headcut.outputs import output_files
+    from headcut.photo import read_photo
     from headcut.writing import write_standard_output
 
     if job.photo is None and sys.stdin is None:
         raise PhotoError("standard input is closed; give a photo file")
-    cut_outs = cutter.cut(job.photo or sys.stdin.buffer)
+    cut_outs = cutter.cut(read_photo(job.photo or sys.stdin.buffer, cutter.limits))
     if not cut_outs:
         return None
     if job.output is None:

@@ -230,7 +230,10 @@ def _head_at(cut_outs: Sequence[CutOut], point: Point) -> CutOut:
     """Return the head that shows at a point, or the one in whose box it lies."""
     held = [head for head in cut_outs if _holds(head.box_px, point)]
     if not held:
-        raise HeadChoiceError(f"has no head at {point.x:g},{point.y:g}; use --json for the boxes")
+        raise HeadChoiceError(
+            f"has no head at {point.x:g},{point.y:g}; "
+            "run it with --json and without --at for the boxes"
+        )
     return max(held, key=lambda head: (_alpha_at(head, point), -_box_area(head)))
 
 

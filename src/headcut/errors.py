@@ -19,6 +19,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "PhotoError",
+    "extra_is_missing",
 ]
 
 
@@ -44,3 +45,17 @@ class OutputError(HeadcutError):
 
 class ModelError(HeadcutError):
     """A model file is missing, damaged, or not one that headcut can run."""
+
+
+def extra_is_missing(command: str, extra: str, error: Exception) -> OptionError:
+    """Return what a command says whose extra is not installed.
+
+    Args:
+        command: `serve` of `headcut serve`.
+        extra: what brings the packages.
+        error: what came of importing them.
+    """
+    return OptionError(
+        f"headcut {command} needs more packages ({error}); "
+        f"in headcut's checkout: pip install '.[{extra}]'"
+    )

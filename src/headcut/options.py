@@ -123,12 +123,20 @@ class SaveOptions:
         _require_between("square", self.square, 16, 8192)
         _require_between("padding", self.padding, 0, 500)
         _require_between("feather", self.feather, 0, 500)
+        if not isinstance(self.outline, Outline | None):
+            raise OptionError(
+                f"outline is {self.outline!r}; give headcut.options.Outline(8, 'red')"
+            )
         if self.padding and not (self.crop or self.square or self.circle):
             raise OptionError("padding needs a cropped, square or round picture; add --crop")
         if self.output != "cutout" and self.background != TRANSPARENT:
             raise OptionError(f"a background hides the {self.output}; leave one of them out")
         known = self.background in (TRANSPARENT, BLUR) or is_colour(self.background)
         if not known and not os.path.isfile(self.background):  # noqa: PTH113  a name may be absurd
+            if _looks_like_a_path(self.background):
+                raise OptionError(
+                    f"background {self.background!r}: no such file; check the name and the folder"
+                )
             raise OptionError(
                 f"background {self.background!r} is neither {TRANSPARENT}, {BLUR}, a colour "
                 "(a name or #rrggbb) nor the file of a picture"
@@ -164,8 +172,18 @@ def save_options(preset: str | None, given: dict[str, Any]) -> SaveOptions:
 
 
 def _require_between(name: str, value: float | None, least: float, most: float) -> None:
-    if value is not None and not least <= value <= most:
+    try:
+        fits = value is None or least <= value <= most
+    except TypeError as error:
+        message = f"{name} is {value!r}; give a number, {least:g} to {most:g}"
+        raise OptionError(message) from error
+    if not fits:
         raise OptionError(f"{name} is {value:g}; give {least:g} to {most:g}")
+
+
+def _looks_like_a_path(text: str) -> bool:
+    path = PurePath(text)
+    return len(path.parts) > 1 or path.suffix[1:].isalnum()
 
 
 def is_colour(text: str) -> bool:
@@ -240,10 +258,10 @@ def format_for(path: PurePath, wanted: str | None = None) -> Format:
     for known in FORMATS:
         if suffix == f".{known}":
             if wanted not in (None, known):
-                raise OptionError(f"{path.name} is not a {wanted} name; let it end in .{wanted}")
+                raise OptionError(f"{path} is not a {wanted} name; let it end in .{wanted}")
             return known
     endings = _either([f".{known}" for known in FORMATS])
-    raise OptionError(f"{path.name!r} must end in {endings}; for a folder, end it with a slash")
+    raise OptionError(f"{str(path)!r} must end in {endings}; for a folder, end it with a slash")
 
 
 def _either(words: Sequence[str]) -> str:

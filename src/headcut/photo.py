@@ -158,7 +158,7 @@ def _check_size(width: int, height: int, limits: PhotoLimits) -> None:
         )
     if width * height > limits.max_megapixels * 1e6:
         raise PhotoError(
-            f"{width}x{height} is {width * height / 1e6:.0f} MP, over the "
+            f"{width}x{height} is {width * height / 1e6:g} MP, over the "
             f"{limits.max_megapixels:g} MP limit; shrink it or raise --max-megapixels"
         )
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from os import PathLike, fspath
 from typing import Protocol
 
 import numpy as np
 
 from headcut.cutout import CutOut, cut_out
 from headcut.edge import firm_mask, refine_alpha
+from headcut.errors import PhotoError
 from headcut.find import IN_COMPANY, Head, HeadFinder, believed, without_parts
 from headcut.geometry import (
     HEADS_PER_CROP,
@@ -139,9 +141,10 @@ class HeadCutter:
                 (H, W, 3 or 4) uint8 RGB(A) array, or a `Photo`.
 
         Raises:
-            PhotoError: the photo is missing, damaged, not a photo, or outside the limits.
+            PhotoError: the photo is missing, damaged, not a photo, or outside the limits; a path
+                is named.
         """
-        photo = read_photo(source, self.limits)
+        photo = _read_named(source, self.limits)
         framed = (self._framed(photo.pixels, seen) for seen in self._look(photo.pixels))
         cut_outs = [cut_one(photo, seen, self.neck) for seen in framed]
         return [head for head in cut_outs if head is not None]
@@ -152,7 +155,7 @@ class HeadCutter:
         Raises:
             PhotoError: as in `cut`.
         """
-        photo = read_photo(source, self.limits)
+        photo = _read_named(source, self.limits)
         return [seen.head for seen in self._look(photo.pixels)]
 
     def _look(self, pixels: U8Array) -> list[SeenHead]:
@@ -228,6 +231,16 @@ class HeadCutter:
             masks = (masks + mirrored[..., ::-1]) / 2
         head, neck = masks
         return np.stack([without_islands(head, box, head_box), neck])
+
+
+def _read_named(source: PhotoSource, limits: PhotoLimits) -> Photo:
+    """Return a photo, or raise a PhotoError that names its file."""
+    try:
+        return read_photo(source, limits)
+    except PhotoError as error:
+        if isinstance(source, (str, PathLike)):
+            raise PhotoError(f"{fspath(source)}: {error}") from error
+        raise
 
 
 def _area(mask: FloatArray, box: Box) -> float:

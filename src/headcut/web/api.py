@@ -436,6 +436,16 @@ class _Guard:
         host = request.headers.get("host", "").rsplit(":", 1)[0]
         if self.hosts and host not in self.hosts:
             return _answer_problem(403, "elsewhere", "this server answers to its own name alone")
-        if request.method == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
+        if request.method == "POST" and _is_from_elsewhere(request):
             return _answer_problem(403, "elsewhere", "other sites may not use this server")
         return None
+
+
+def _is_from_elsewhere(request: Request) -> bool:
+    """Whether a browser says that another site's page sends it; programs say nothing of it."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site not in (None, "same-origin", "none"):
+        return True
+    # A proxy may speak TLS, so the scheme is not compared.
+    host = request.headers.get("host", "")
+    return origin not in (None, f"http://{host}", f"https://{host}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from headcut.errors import HeadcutError, OptionError
+from headcut.errors import HeadcutError, OptionError, extra_is_missing
 from headcut.options import PhotoLimits
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -43,7 +44,7 @@ def serve(
 ) -> None:
     """Serve the page, in which photos never leave the device, and the HTTP API.
 
-    The API is described at /openapi.json. Needs the extra: pip install 'headcut[web]'.
+    The API is described at /openapi.json. Needs the extra: pip install '.[web]'.
     """
     from headcut.web import page
 
@@ -61,30 +62,51 @@ def serve(
         built = page.built_page()
         hosts = LOOPBACK if host in LOOPBACK or host == "::1" else None
         app = make_app(HeadCutter(limits=photo), limits, page=built, hosts=hosts)
+        listening = _listen(host, port)
     except HeadcutError as error:
         typer.echo(f"headcut: {error}", err=True)
         raise typer.Exit(WRONG_USAGE if isinstance(error, OptionError) else FAILED) from None
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     typer.echo(f"API at {address}/v1/cut, described at {address}/openapi.json", err=True)
     typer.echo(f"Page at {address}/" if built else f"No page: {page.NOT_BUILT}", err=True)
-    raise typer.Exit(_run(app, host, port, timeout))
+    raise typer.Exit(_run(app, listening, timeout))
 
 
 def _need_extra() -> None:
-    for package in ("starlette", "uvicorn", "python_multipart"):
-        if find_spec(package) is None:
-            raise OptionError("headcut serve needs more packages: pip install 'headcut[web]'")
+    try:
+        import python_multipart  # noqa: F401  only whether they are there
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise extra_is_missing("serve", "web", error) from error
 
 
-def _run(app: object, host: str, port: int, timeout_s: float) -> int:
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens: who connects from now on is answered once the server runs.
+
+    Raises:
+        OptionError: the port cannot be had, or the host is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OptionError(f"port {port} is taken; choose another with --port") from error
+        if error.errno == errno.EACCES:
+            raise OptionError(f"port {port} is not allowed; choose another with --port") from error
+        raise OptionError(
+            f"{host} is no address of this machine; choose another with --host"
+        ) from error
+
+
+def _run(app: object, listening: socket.socket, timeout_s: float) -> int:
     import uvicorn
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("headcut.web").setLevel(logging.INFO)
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
-        host=host,
-        port=port,
         access_log=False,  # headcut.web has its own
         log_config=None,
         server_header=False,
@@ -92,5 +114,5 @@ def _run(app: object, host: str, port: int, timeout_s: float) -> int:
     )
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):  # that is how it is stopped
-        server.run()
+        server.run([listening])
     return 0 if server.started else FAILED
