@@ -37,7 +37,7 @@ are found, and recall in lecture halls at a precision of 0.9 is 0.91; with 0.05 
 MOST_PHOTOS_A_SET = 150
 """Photos that are looked at of a set, spread over it: looking takes a second each."""
 
-MOST_SCENES_WITH_FALSE = 0.03
+MOST_SCENES_WITH_FALSE = 0.01
 """The threshold lets a false head into at most this share of the photos without people."""
 
 

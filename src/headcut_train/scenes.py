@@ -95,7 +95,7 @@ COARSEST = 0.12
 NECK_WEIGHT = 2.0
 """How much a neck's pixel counts: few they are, and a sliver of neck shows."""
 
-ALIKE_SHARE = 0.2
+ALIKE_SHARE = 0.1
 """Share of near pictures whose clothes or background have a colour of the head's rim."""
 
 HIDDEN_SHARE, HIDDEN = 0.12, (0.03, 0.4)
