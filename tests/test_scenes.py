@@ -302,6 +302,16 @@ def test_composed_people_are_labelled_where_they_stand(monkeypatch: pytest.Monke
     assert 2 <= max(people) <= 8
 
 
+def test_head_mostly_hidden_in_a_composed_picture_is_neither_right_nor_wrong() -> None:
+    red = red_head_sample(HEAD_AT)
+    sources = sources_with(celebamask=red, clothing_coparsing=red)
+    made = [scenes.composed(sources, np.random.default_rng(seed), SIZE) for seed in range(20)]
+    assert any(len(scene.ignored) for scene in made)
+    for scene in made:
+        assert 1 <= len(scene.boxes) + len(scene.ignored) <= scenes.PEOPLE[1]
+        assert not {*map(tuple, scene.ignored)} & {*map(tuple, scene.boxes)}
+
+
 def test_covered_person_is_not_to_be_found() -> None:
     alpha = np.zeros((64, 64), np.float32)
     alpha[10:30, 10:30] = 1

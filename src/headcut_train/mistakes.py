@@ -11,7 +11,7 @@ import numpy as np
 from headcut.find import intersection_over_union
 from headcut.geometry import FloatArray
 from headcut.pipeline import Finder, HeadCutter
-from headcut_train.sources import HEAD, NO_BOXES, PERSON, SEARCHED, Sample
+from headcut_train.sources import NO_BOXES, SEARCHED, Sample
 
 MINED_SOURCES = ("scenes", "clothing_coparsing", "scut_heads", "person_crops")
 """Sources whose photos show more than a head."""
@@ -36,8 +36,7 @@ def mined(cutter: HeadCutter, sample: Sample) -> tuple[FloatArray, bool]:
         cutter: its finder has the threshold `TRAPPED`, and proposes what it doubts, too.
         sample: a photo of a training set.
     """
-    nobody = sample.masked and not (sample.plane & (HEAD | PERSON)).any()
-    cut = mistakes(cutter, sample) if nobody else NO_BOXES
+    cut = mistakes(cutter, sample) if sample.shows_nobody else NO_BOXES
     return (cut, True) if len(cut) else (mistakes(cutter.finder, sample), False)
 
 

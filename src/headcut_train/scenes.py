@@ -175,7 +175,7 @@ def _empty_picture(sources: Sources, rng: Random, size: int) -> Picture | None:
     else:
         return None
     image = crop_for_model(sample.photo, look, size)
-    image = _upturned(image, rng) if _is_scene(sample) else image
+    image = _upturned(image, rng) if sample.shows_nobody else image
     image = image[:, ::-1] if rng.random() < 0.5 else image
     return Picture(
         image=photometric(image, rng, coarsest=COARSEST),
@@ -183,11 +183,6 @@ def _empty_picture(sources: Sources, rng: Random, size: int) -> Picture | None:
         weight=np.ones((2, size, size), np.float32),
         box_weight=np.zeros((1, 1), np.float32),
     )
-
-
-def _is_scene(sample: Sample) -> bool:
-    """Whether nobody is in the photo."""
-    return sample.masked and not (sample.plane[::8, ::8] & (HEAD | PERSON)).any()
 
 
 def _upturned(image: U8Array, rng: Random) -> U8Array:
@@ -632,11 +627,12 @@ def composed(sources: Sources, rng: Random, size: int) -> Composed:
         scale = size / side
         box = np.array([left - look[0], top - look[1], right - look[0], bottom - look[1]]) * scale
         uncovered = 1 - alpha[..., 0]
-        hidden += [b for b, _, _ in people if _hidden(b, alpha[..., 0])]
+        gone = [_hidden(b, alpha[..., 0]) for b, _, _ in people]
+        hidden += [b for (b, _, _), is_gone in zip(people, gone, strict=True) if is_gone]
         people = [
             (b, (head * uncovered).astype(np.uint8), known | (uncovered < 0.5))
-            for b, head, known in people
-            if not _hidden(b, alpha[..., 0])
+            for (b, head, known), is_gone in zip(people, gone, strict=True)
+            if not is_gone
         ]
         # Beyond its own photo there is surely nothing of this head.
         head = channels[..., 0] * (alpha[..., 0] > 0)

@@ -62,6 +62,11 @@ class Sample:
     trap: bool = False
     neck_labelled: bool = True
 
+    @property
+    def shows_nobody(self) -> bool:
+        """Whether surely no person is in the photo."""
+        return self.masked and not (self.plane[::8, ::8] & (HEAD | PERSON)).any()
+
 
 Reader = Callable[[Path, str], Iterator[Sample]]
 
@@ -159,7 +164,8 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
     """
     for path, photo, label in _pairs(root / "lfw_parts" / split):
         hair, skin = label[..., 0] > 127, label[..., 1] > 127
-        below = np.arange(len(label))[:, None] >= LFW_CHIN[0] * len(label)
+        rows = np.arange(len(label))[:, None]
+        below = rows >= LFW_CHIN[0] * len(label)
         if not skin.any():
             continue
         lowest_skin = np.flatnonzero(skin.any(1))[-1] + 1
@@ -178,7 +184,7 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
         outside = connected(~(hair | skin), border)
         known = (hair | skin | (outside & ~hat)) & ~(skin & below)
         searched = around(boxes, head.shape, 0.7)  # others who are in the photo have no box
-        neck = skin & ~head & (np.arange(len(label))[:, None] >= LFW_NECK * len(label))
+        neck = skin & ~head & (rows >= LFW_NECK * len(label))
         plane = head * HEAD | known * KNOWN | searched * SEARCHED | neck * NECK
         yield Sample(
             name=f"lfw_parts/{split}/{path.stem}",

@@ -22,6 +22,7 @@ const GUIDE_EPSILON = 4e-4;
 const COLOUR_RADIUS_PX = 6;
 const CLEAR = 0.2;
 const OPAQUE = 0.8;
+const [SOFT_FROM, SOFT_TO] = [Math.fround(CLEAR / 2), Math.fround(1 - CLEAR / 2)];
 /** How far from the edge of a network's mask its pixels may be soft, in pixels of the mask. */
 const SOFT_PX = 3;
 const TILE_PX = 256;
@@ -39,7 +40,7 @@ export function firmMask(mask: Plane): Plane {
 
 /** Return alpha whose soft band follows the photo's edges, exactly 0 outside and 1 inside. */
 export function refineAlpha(patch: Picture, alpha: Plane): Plane {
-  const isSoft = (a: number) => a > Math.fround(CLEAR / 2) && a < Math.fround(1 - CLEAR / 2);
+  const isSoft = (a: number) => a > SOFT_FROM && a < SOFT_TO;
   const refined: Plane = { ...alpha, data: alpha.data.slice() };
   if (alpha.data.some(isSoft)) {
     const small = smallSize(alpha);
