@@ -15,7 +15,7 @@ import pytest
 from made_data import red_head_sample, scene_sample
 
 from headcut.find import heads_in_maps, intersection_over_union
-from headcut.geometry import FloatArray, U8Array
+from headcut.geometry import OUTSIDE_GREY, FloatArray, U8Array
 from headcut_train import scenes
 from headcut_train.augment import Random, photometric
 from headcut_train.networks import FINDER_STRIDE
@@ -31,6 +31,7 @@ SIZE = 128
 def colours_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes, "photometric", lambda picture, rng, **_: np.array(picture))
     monkeypatch.setattr(scenes, "COVERED_SHARE", 0.0)
+    monkeypatch.setattr(scenes, "SURROUNDED_SHARE", 0.0)
     monkeypatch.setattr(scenes, "MOSAIC_SHARE", 0.0)
 
 
@@ -103,7 +104,7 @@ def test_unknown_and_outside_pixels_weigh_nothing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(scenes, "_beside_another", lambda image, channels, *_: (image, channels))
     for picture in near_pictures(monkeypatch, sample, 80):
         unknown = picture.image[..., 2] > 250
-        outside = (picture.image == 127).all(-1)
+        outside = (picture.image == OUTSIDE_GREY).all(-1)
         assert not picture.weight[0][unknown].any()
         assert not picture.weight[0][outside].any()
         assert set(np.unique(picture.weight)) <= {0.0, 1.0}
@@ -243,8 +244,11 @@ def test_box_is_of_the_turned_head() -> None:
         np.testing.assert_allclose(box, drawn, atol=1.5)
 
 
-def test_hats_cover_the_upper_part_of_heads_and_empty_places_too() -> None:
+def test_hats_cover_the_upper_part_of_heads_and_empty_places_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Were they on heads alone, a hat would be a head."""
+    monkeypatch.setattr(scenes, "HIDES_SHARE", 0.0)
     image = np.full((SIZE, SIZE, 3), 3, np.uint8)
     boxes = np.array([(50, 40, 80, 80)], np.float32)
     sources = sources_with()
@@ -258,6 +262,48 @@ def test_hats_cover_the_upper_part_of_heads_and_empty_places_too() -> None:
     assert 10 <= upper <= 30
     assert elsewhere >= 10
     assert lower <= 8  # by an empty place's that fell there
+
+
+def test_hat_of_another_photo_is_put_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "HIDES_SHARE", 0.0)
+    wearer = replace(red_head_sample(HEAD_AT, colour=(0, 0, 255)), tags=(("hat",),))
+    image = np.full((SIZE, SIZE, 3), 3, np.uint8)
+    boxes = np.array([(50, 40, 80, 80)], np.float32)
+    sources = sources_with(person_crops=wearer)
+    blue = (0, 0, 255)
+    worn = [
+        (scenes._covered(image, boxes, sources, np.random.default_rng(seed))[48, 65] == blue).all()
+        for seed in range(20)
+    ]
+    assert any(worn)
+
+
+def test_something_hides_a_side_or_the_lower_part_but_never_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scenes, "HIDES_SHARE", 1.0)
+    monkeypatch.setattr(scenes, "COVERED_MOST", 1)
+    image = np.full((SIZE, SIZE, 3), 3, np.uint8)
+    boxes = np.array([(30, 30, 100, 110)], np.float32)
+    hidden = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        changed = (scenes._covered(image, boxes, sources_with(), rng) != 3).any(2)
+        hidden.append(changed[30:110, 30:100].mean())
+    assert 0.1 < np.max(hidden) < 0.75
+    assert np.mean(hidden) < 0.3
+
+
+def test_scene_may_be_around_a_photo_instead_of_grey(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "SURROUNDED_SHARE", 1.0)
+    narrow = red_head_sample((20.0, 20.0, 50.0, 60.0), shape=(200, 70))
+    surrounded = 0
+    for picture in far_pictures(monkeypatch, narrow, 20):
+        green = (np.abs(picture.image.astype(int) - (0, 90, 0)) < 3).all(2)
+        surrounded += green.mean() > 0.2
+        assert not (picture.image == OUTSIDE_GREY).all(2).any()
+        assert picture.weight.min() == 1
+    assert surrounded >= 10
 
 
 def test_two_heads_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -469,7 +515,7 @@ def test_hats_and_traps_are_drawn_more_often_than_they_are_there(hard: dict[str,
     easy = red_head_sample(HEAD_AT)
     samples = [replace(easy, **hard)] + [easy] * 19
     rng = np.random.default_rng(0)
-    drawn = [scenes._pick(samples, rng) is samples[0] for _ in range(1000)]
+    drawn = [scenes._pick({"scenes": samples}, "scenes", rng) is samples[0] for _ in range(1000)]
     assert 0.15 < np.mean(drawn) < 0.22  # one in twenty of the samples
 
 

@@ -54,9 +54,13 @@ class Picture:
 HARD_TRIES = 4
 """Hats and traps are rare and hard: of so many samples drawn, the first with one is taken."""
 
+COMMON_TRIES = {"person_crops": 2}
+"""The same for sources in which they are common: a third there wears hats."""
 
-def _pick(samples: Sequence[Sample], rng: Random) -> Sample:
-    for _ in range(HARD_TRIES):
+
+def _pick(sources: Sources, name: str, rng: Random) -> Sample:
+    samples = sources[name]
+    for _ in range(COMMON_TRIES.get(name, HARD_TRIES)):
         sample = samples[int(rng.integers(len(samples)))]
         if sample.trap or ("hat",) in sample.tags:
             break
@@ -68,7 +72,7 @@ def _pick_mixed(sources: Sources, mix: Mapping[str, float], rng: Random) -> Samp
     shares = {name: share for name, share in mix.items() if name in sources}
     shares = shares or {name: float(len(samples)) for name, samples in sources.items()}
     share = np.array(list(shares.values()))
-    return _pick(sources[str(rng.choice(list(shares), p=share / share.sum()))], rng)
+    return _pick(sources, str(rng.choice(list(shares), p=share / share.sum())), rng)
 
 
 def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
@@ -310,7 +314,7 @@ def _blend(front: U8Array, back: U8Array, alpha: FloatArray) -> U8Array:
 
 def _scene(sources: Sources, rng: Random, size: int) -> U8Array:
     """Return a random square of a photo without people."""
-    photo = _pick(sources["scenes"], rng).photo
+    photo = _pick(sources, "scenes", rng).photo
     height, width = photo.shape[:2]
     side = min(height, width) * rng.uniform(0.5, 1.0)
     x = rng.uniform(side / 2, width - side / 2)
@@ -351,7 +355,7 @@ def _beside_another(
 ) -> tuple[U8Array, U8Array]:
     """Put somebody else's head beside, behind or before this one: it is background here."""
     size = len(image)
-    other = _pick(sources["celebamask"], rng)
+    other = _pick(sources, "celebamask", rng)
     box = tuple(float(v) for v in other.boxes[0])
     side = (box[3] - box[1]) * rng.uniform(1.4, 2.8)
     shift = side * rng.uniform(0.3, 0.6) * rng.choice((-1, 1))
@@ -369,7 +373,7 @@ def _partly_hidden(
     image: U8Array, channels: U8Array, sources: Sources, rng: Random
 ) -> tuple[U8Array, U8Array]:
     """Put a part of somebody's body, as a hand or a sleeve, before a part of the head."""
-    other = _pick(sources["clothing_coparsing"], rng)
+    other = _pick(sources, "clothing_coparsing", rng)
     head = channels[..., 0].astype(np.float32) / 255
     look = _hiding_look(other, head, rng)
     if look is None:
@@ -429,8 +433,15 @@ FAR_MIX = {
 }
 """Share of each source in far pictures; "composed" sets people into a scene."""
 
-COVERED_SHARE, COVERED_MOST = 0.2, 8
-"""Share of far pictures with hats on their heads, and the most that empty places get."""
+COVERED_SHARE, COVERED_MOST = 0.3, 8
+"""Share of far pictures whose heads are covered in part, and the most that empty places get."""
+
+SURROUNDED_SHARE = 0.6
+"""Share of far pictures in which a scene is around a photo that does not fill them, not grey:
+people are cut out narrowly, and in ordinary photos there is something beside a head."""
+
+HIDES_SHARE = 0.35
+"""How many of those covers hide a part of a face; the others are hats."""
 
 SMALLEST_HEAD = 5 / FINDER_STRIDE
 """A head lower than this, in cells, is neither to be found nor wrong to find."""
@@ -468,14 +479,17 @@ def _far_picture(sources: Sources, rng: Random, size: int) -> Picture:
         image, boxes, ignored = scene.image, scene.boxes, scene.ignored
         searched = np.ones((size // FINDER_STRIDE,) * 2, bool)
     else:
-        sample = _pick(sources[kind], rng)
+        sample = _pick(sources, kind, rng)
         look = _far_look(sample, rng)
         angle = _angle(rng)
         bit = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
-        labels = np.repeat(bit[..., None], 3, axis=2)
+        labels = np.stack([bit, np.full_like(bit, 255), bit], axis=2)
         image, rendered = _rendered(sample.photo, (labels,), look, size, angle)
+        if rng.random() < SURROUNDED_SHARE:
+            inside = (rendered[..., 1:2] > SURE).astype(np.float32)
+            image = _blend(image, _scene(sources, rng, size), inside)
         middle = FINDER_STRIDE // 2
-        # Grey outside the photo counts: there is no head.
+        # What is outside the photo counts, grey or a scene: there is no head.
         searched = rendered[middle::FINDER_STRIDE, middle::FINDER_STRIDE, 0] > 100
         boxes, ignored = (_turned(b, look, size, angle) for b in (sample.boxes, sample.ignored))
         image = _upturned(image, rng) if kind == "scenes" else image
@@ -506,9 +520,10 @@ def _turned(boxes: FloatArray, look: Box, size: int, angle: float) -> FloatArray
 
 
 def _covered(image: U8Array, boxes: FloatArray, sources: Sources, rng: Random) -> U8Array:
-    """Put what could be a hat or a helmet on half of the heads, and on as many empty places.
+    """Cover half of the heads in part, and as many empty places.
 
-    It is an ellipse over the upper part of a box, of one colour or cut from a scene.
+    Most get what could be a hat or a helmet, over the upper part of a box: of one colour, cut from
+    a scene, or somebody else's. The others are half hidden behind something.
     """
     size = len(image)
     places = [tuple(box) for box in boxes if rng.random() < 0.5]
@@ -517,23 +532,53 @@ def _covered(image: U8Array, boxes: FloatArray, sources: Sources, rng: Random) -
         places.append((x, y, x + right - left, y + bottom - top))
     mask = Image.new("L", (size, size))
     draw = ImageDraw.Draw(mask)
-    for left, top, right, bottom in places:
-        w, h = (right - left) * rng.uniform(0.05, 0.2), bottom - top
-        over = (
-            left - w,
-            top - h * rng.uniform(0, 0.1),
-            right + w,
-            top + h * rng.uniform(0.35, 0.6),
-        )
-        draw.ellipse(tuple(map(float, over)), fill=255)
-        # Its brim is flat: a helmet ends there.
-        draw.rectangle((over[0], over[3] - (over[3] - over[1]) * 0.3, over[2], over[3]), fill=0)
-    cover = _scene(sources, rng, size)
+    scene = _scene(sources, rng, size)
     if rng.random() < 0.6:
-        shade = cover.mean(axis=2, keepdims=True) / 255 * rng.uniform(0.2, 0.8) + 0.5
-        cover = np.clip(shade * rng.uniform(0, 255, 3), 0, 255).astype(np.uint8)
+        shade = scene.mean(axis=2, keepdims=True) / 255 * rng.uniform(0.2, 0.8) + 0.5
+        scene = np.clip(shade * rng.uniform(0, 255, 3), 0, 255).astype(np.uint8)
+    cover = Image.fromarray(scene)
+    for place in places:
+        hides = rng.random() < HIDES_SHARE
+        left, top, right, bottom = over = (_hiding if hides else _hat)(place, rng)
+        draw.ellipse(over, fill=255)
+        if hides:
+            continue
+        # Its brim is flat: a helmet ends there.
+        draw.rectangle((left, bottom - 0.3 * (bottom - top), right, bottom), fill=0)
+        hat = _real_hat(sources, rng)
+        if hat is not None:
+            size_px = max(1, round(right - left)), max(1, round(bottom - top))
+            cover.paste(hat.resize(size_px), (round(left), round(top)))
     mask = mask.filter(ImageFilter.GaussianBlur(0.7))
-    return _blend(cover, image, np.asarray(mask)[..., None].astype(np.float32) / 255)
+    return _blend(np.asarray(cover), image, np.asarray(mask)[..., None].astype(np.float32) / 255)
+
+
+def _hat(box: Box, rng: Random) -> Box:
+    """Return the ellipse of a hat on a head."""
+    left, top, right, bottom = box
+    wider, height = (right - left) * rng.uniform(0.05, 0.2), bottom - top
+    above, below = height * rng.uniform(0, 0.1), height * rng.uniform(0.35, 0.6)
+    return left - wider, top - above, right + wider, top + below
+
+
+def _real_hat(sources: Sources, rng: Random) -> Image.Image | None:
+    """Return somebody's hat, cut from a photo; None if who is drawn wears none."""
+    wearer = _pick(sources, "person_crops", rng) if "person_crops" in sources else None
+    if wearer is None or ("hat",) not in wearer.tags:
+        return None
+    left, top, right, bottom = (round(v) for v in _hat(tuple(wearer.boxes[0]), rng))
+    return Image.fromarray(wearer.photo).crop((left, top, right, bottom))
+
+
+def _hiding(box: Box, rng: Random) -> Box:
+    """Return the ellipse of something before a side of a head, or before its lower part."""
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    angle = rng.uniform(-0.3, np.pi + 0.3)
+    x = (left + right + width * np.cos(angle)) / 2
+    y = (top + bottom + height * np.sin(angle)) / 2
+    reach_x, reach_y = width * rng.uniform(0.2, 0.5), height * rng.uniform(0.2, 0.5)
+    return x - reach_x, y - reach_y, x + reach_x, y + reach_y
 
 
 def _mirrored(boxes: FloatArray, size: int) -> FloatArray:
@@ -611,7 +656,7 @@ def composed(sources: Sources, rng: Random, size: int) -> Composed:
     count = int(rng.integers(PEOPLE[0], PEOPLE[1] + 1))
     for share in np.sort(np.exp(rng.uniform(*np.log(COMPOSED_SHARES), count))):
         name = "clothing_coparsing" if share < 0.14 else "celebamask"
-        person = _pick(sources[name], rng)
+        person = _pick(sources, name, rng)
         left, top, right, bottom = (float(v) for v in person.boxes[0])
         side = (bottom - top) / share
         x, y = rng.uniform(0.05, 0.95), rng.uniform(0.1, 0.8)
