@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_data import red_head_sample, scene_sample
+from PIL import Image, ImageDraw
 
 from headcut.find import heads_in_maps, intersection_over_union
 from headcut.geometry import OUTSIDE_GREY, FloatArray, U8Array
@@ -248,7 +249,7 @@ def test_hats_cover_the_upper_part_of_heads_and_empty_places_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Were they on heads alone, a hat would be a head."""
-    monkeypatch.setattr(scenes, "HIDES_SHARE", 0.0)
+    monkeypatch.setattr(scenes, "FACE_COVERED_SHARE", 0.0)
     image = np.full((SIZE, SIZE, 3), 3, np.uint8)
     boxes = np.array([(50, 40, 80, 80)], np.float32)
     sources = sources_with()
@@ -265,7 +266,7 @@ def test_hats_cover_the_upper_part_of_heads_and_empty_places_too(
 
 
 def test_hat_of_another_photo_is_put_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenes, "HIDES_SHARE", 0.0)
+    monkeypatch.setattr(scenes, "FACE_COVERED_SHARE", 0.0)
     wearer = replace(red_head_sample(HEAD_AT, colour=(0, 0, 255)), tags=(("hat",),))
     image = np.full((SIZE, SIZE, 3), 3, np.uint8)
     boxes = np.array([(50, 40, 80, 80)], np.float32)
@@ -278,20 +279,27 @@ def test_hat_of_another_photo_is_put_on(monkeypatch: pytest.MonkeyPatch) -> None
     assert any(worn)
 
 
-def test_something_hides_a_side_or_the_lower_part_but_never_most(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(scenes, "HIDES_SHARE", 1.0)
-    monkeypatch.setattr(scenes, "COVERED_MOST", 1)
+def test_something_hides_a_side_or_the_lower_part_but_never_most() -> None:
+    """What is before the upper part is a hat."""
+    for seed in range(200):
+        cover = scenes._hiding((30, 30, 100, 110), np.random.default_rng(seed))
+        assert (cover[1] + cover[3]) / 2 > 30 + 0.3 * 80
+        hidden = Image.new("1", (SIZE, SIZE))
+        ImageDraw.Draw(hidden).ellipse(cover, fill=1)
+        assert 0.02 < np.asarray(hidden)[30:110, 30:100].mean() < 0.45
+
+
+def test_faces_are_covered_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "FACE_COVERED_SHARE", 1.0)
     image = np.full((SIZE, SIZE, 3), 3, np.uint8)
     boxes = np.array([(30, 30, 100, 110)], np.float32)
-    hidden = []
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        changed = (scenes._covered(image, boxes, sources_with(), rng) != 3).any(2)
-        hidden.append(changed[30:110, 30:100].mean())
-    assert 0.1 < np.max(hidden) < 0.75
-    assert np.mean(hidden) < 0.3
+    covered = [
+        scenes._covered(image, boxes, sources_with(), np.random.default_rng(seed))
+        for seed in range(10)
+    ]
+    lower = [(picture[70:110, 30:100] != 3).any() for picture in covered]
+    assert any(lower)
+    assert not all(lower)
 
 
 def test_scene_may_be_around_a_photo_instead_of_grey(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,12 +519,17 @@ def test_necks_are_a_mask_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("hard", [{"tags": (("hat",),)}, {"trap": True}])
-def test_hats_and_traps_are_drawn_more_often_than_they_are_there(hard: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("source", "least", "most"), [("scenes", 0.15, 0.22), ("person_crops", 0.07, 0.13)]
+)
+def test_hats_and_traps_are_drawn_more_often_than_they_are_there(
+    source: str, least: float, most: float, hard: dict[str, Any]
+) -> None:
     easy = red_head_sample(HEAD_AT)
-    samples = [replace(easy, **hard)] + [easy] * 19
+    samples = [replace(easy, **hard)] + [easy] * 19  # one in twenty
     rng = np.random.default_rng(0)
-    drawn = [scenes._pick({"scenes": samples}, "scenes", rng) is samples[0] for _ in range(1000)]
-    assert 0.15 < np.mean(drawn) < 0.22  # one in twenty of the samples
+    drawn = [scenes._pick({source: samples}, source, rng) is samples[0] for _ in range(1000)]
+    assert least < np.mean(drawn) < most
 
 
 def test_colour_alone_does_not_tell_the_head_apart() -> None:

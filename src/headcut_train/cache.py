@@ -19,9 +19,9 @@ class CachedSource(Sequence[Sample]):
     """The samples of one source and split, read from a memory map.
 
     Args:
-        data: folder of the data sets.
+        data: folder of the data sets, or what else the reader reads.
         cache: folder of the cache files; made anew when missing.
-        source: a name in `sources.READERS`.
+        source: a name in `sources.READERS`; with a reader, any name.
         split: "train" or "val".
         reader: what gives the samples, if not the source's in `sources.READERS`.
 
@@ -59,10 +59,10 @@ class CachedSource(Sequence[Sample]):
             boxes=np.array(row["boxes"], np.float32).reshape(-1, 4),
             ignored=np.array(row["ignored"] + row.get("doubted", []), np.float32).reshape(-1, 4),
             masked=row["masked"],
-            tags=tuple(tuple(words) for words in row.get("tags", [])),
+            tags=tuple(tuple(words) for words in row["tags"]),
             mistaken=np.array(row.get("mistaken", []), np.float32).reshape(-1, 4),
             trap=row.get("trap", False),
-            neck_labelled=row.get("neck_labelled", True),
+            neck_labelled=row["neck_labelled"],
         )
 
     def remember(

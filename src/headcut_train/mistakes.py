@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from headcut.find import intersection_over_union
-from headcut.geometry import FloatArray
+from headcut.geometry import Box, FloatArray
 from headcut.pipeline import Finder, HeadCutter
 from headcut_train.sources import NO_BOXES, SEARCHED, Sample
 
@@ -49,17 +49,16 @@ def mistakes(finder: Finder | HeadCutter, sample: Sample) -> FloatArray:
     """
     heads = sorted(finder.find(np.array(sample.photo)), key=lambda head: -head.confidence)
     wrong = [head.box_px for head in heads if _contradicted(head.box_px, sample)]
-    return np.array(wrong[:MOST_A_PHOTO], np.float32).reshape(-1, 4) if wrong else NO_BOXES
+    return np.array(wrong[:MOST_A_PHOTO], np.float32).reshape(-1, 4)
 
 
-def _contradicted(box: tuple[float, float, float, float], sample: Sample) -> bool:
+def _contradicted(box: Box, sample: Sample) -> bool:
     """Whether a box lies where heads were searched, and apart from every labelled one."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     height, width = sample.plane.shape
     if not (0 <= x < width and 0 <= y < height and sample.plane[int(y), int(x)] & SEARCHED):
         return False
-    labelled = [tuple(b) for b in np.concatenate([sample.boxes, sample.ignored])]
     return not any(
-        intersection_over_union(box, b) > 0.1 or (b[0] < x < b[2] and b[1] < y < b[3])
-        for b in labelled
+        intersection_over_union(box, tuple(b)) > 0.1 or (b[0] < x < b[2] and b[1] < y < b[3])
+        for b in np.concatenate([sample.boxes, sample.ignored])
     )

@@ -216,7 +216,7 @@ _BIT_TABLES = {
 
 
 def _mask_labels(sample: Sample) -> tuple[U8Array, ...]:
-    """Return (H, W, 3) uint8: head, known, person, each 0 or 255; and the neck's, if labelled."""
+    """Return one or two (H, W, 3) uint8 of 0 or 255: head, known, person; and the neck, thrice."""
     plane = Image.fromarray(sample.plane)
     bands = {bit: plane.point(table) for bit, table in _BIT_TABLES.items()}
     labels = np.asarray(Image.merge("RGB", [bands[HEAD], bands[KNOWN], bands[PERSON]]))
@@ -436,12 +436,12 @@ FAR_MIX = {
 COVERED_SHARE, COVERED_MOST = 0.3, 8
 """Share of far pictures whose heads are covered in part, and the most that empty places get."""
 
+FACE_COVERED_SHARE = 0.35
+"""How many of these covers are before a part of the face; the others are hats."""
+
 SURROUNDED_SHARE = 0.6
 """Share of far pictures in which a scene is around a photo that does not fill them, not grey:
 people are cut out narrowly, and in ordinary photos there is something beside a head."""
-
-HIDES_SHARE = 0.35
-"""How many of those covers hide a part of a face; the others are hats."""
 
 SMALLEST_HEAD = 5 / FINDER_STRIDE
 """A head lower than this, in cells, is neither to be found nor wrong to find."""
@@ -483,13 +483,14 @@ def _far_picture(sources: Sources, rng: Random, size: int) -> Picture:
         look = _far_look(sample, rng)
         angle = _angle(rng)
         bit = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
-        labels = np.stack([bit, np.full_like(bit, 255), bit], axis=2)
+        in_photo = np.full_like(bit, 255)
+        labels = np.stack([bit, in_photo, in_photo], axis=2)
         image, rendered = _rendered(sample.photo, (labels,), look, size, angle)
-        if rng.random() < SURROUNDED_SHARE:
-            inside = (rendered[..., 1:2] > SURE).astype(np.float32)
-            image = _blend(image, _scene(sources, rng, size), inside)
+        outside = rendered[..., 1:2] <= SURE
+        if outside.any() and rng.random() < SURROUNDED_SHARE:
+            image = np.where(outside, _scene(sources, rng, size), image)
         middle = FINDER_STRIDE // 2
-        # What is outside the photo counts, grey or a scene: there is no head.
+        # Outside the photo labels are OUTSIDE_GREY, too: that counts, there is no head.
         searched = rendered[middle::FINDER_STRIDE, middle::FINDER_STRIDE, 0] > 100
         boxes, ignored = (_turned(b, look, size, angle) for b in (sample.boxes, sample.ignored))
         image = _upturned(image, rng) if kind == "scenes" else image
@@ -523,7 +524,7 @@ def _covered(image: U8Array, boxes: FloatArray, sources: Sources, rng: Random) -
     """Cover half of the heads in part, and as many empty places.
 
     Most get what could be a hat or a helmet, over the upper part of a box: of one colour, cut from
-    a scene, or somebody else's. The others are half hidden behind something.
+    a scene, or somebody else's. The others are hidden in part behind something.
     """
     size = len(image)
     places = [tuple(box) for box in boxes if rng.random() < 0.5]
@@ -538,11 +539,11 @@ def _covered(image: U8Array, boxes: FloatArray, sources: Sources, rng: Random) -
         scene = np.clip(shade * rng.uniform(0, 255, 3), 0, 255).astype(np.uint8)
     cover = Image.fromarray(scene)
     for place in places:
-        hides = rng.random() < HIDES_SHARE
-        left, top, right, bottom = over = (_hiding if hides else _hat)(place, rng)
-        draw.ellipse(over, fill=255)
-        if hides:
+        if rng.random() < FACE_COVERED_SHARE:
+            draw.ellipse(_hiding(place, rng), fill=255)
             continue
+        left, top, right, bottom = over = _hat(place, rng)
+        draw.ellipse(over, fill=255)
         # Its brim is flat: a helmet ends there.
         draw.rectangle((left, bottom - 0.3 * (bottom - top), right, bottom), fill=0)
         hat = _real_hat(sources, rng)
@@ -562,12 +563,12 @@ def _hat(box: Box, rng: Random) -> Box:
 
 
 def _real_hat(sources: Sources, rng: Random) -> Image.Image | None:
-    """Return somebody's hat, cut from a photo; None if who is drawn wears none."""
-    wearer = _pick(sources, "person_crops", rng) if "person_crops" in sources else None
-    if wearer is None or ("hat",) not in wearer.tags:
-        return None
+    """Return somebody's hat, cut from a photo; None if who is drawn wears none that is whole."""
+    wearer = _pick(sources, "person_crops", rng)
     left, top, right, bottom = (round(v) for v in _hat(tuple(wearer.boxes[0]), rng))
-    return Image.fromarray(wearer.photo).crop((left, top, right, bottom))
+    if ("hat",) not in wearer.tags or top < 0:
+        return None
+    return Image.fromarray(wearer.photo[top:bottom, max(0, left) : right])
 
 
 def _hiding(box: Box, rng: Random) -> Box:

@@ -146,7 +146,7 @@ LFW_CHIN = (0.64, 0.72)
 
 
 LFW_NECK = 0.78
-"""Skin below this share of the height is neck."""
+"""Skin below this share of the height is neck; when it was 0.75, some chins were cut off."""
 
 LFW_HAT = 0.24
 """A head that begins below this share of the height wears a hat, or is bald (looked at: 48)."""
@@ -158,9 +158,9 @@ LFW_CROWN = 0.18
 def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
     """LFW parts: red hair, green skin with the neck in it, blue the rest, on superpixels.
 
-    Green below the highest chin is unknown to a score; below the lowest one it is neck. Hats and
-    dark lenses are blue, which is wrong: blue above a head that begins too low, and blue within a
-    face, are unknown too.
+    Green below the highest chin is unknown to a score; well below the lowest one it is neck.
+    Hats and dark lenses are blue, which is wrong: blue above a head that begins too low, and blue
+    within a face, are unknown too.
     """
     for path, photo, label in _pairs(root / "lfw_parts" / split):
         hair, skin = label[..., 0] > 127, label[..., 1] > 127
@@ -325,13 +325,13 @@ def scut_heads(root: Path, split: str) -> Iterator[Sample]:
 
 
 HAT_ABOVE = 0.2
-"""How far, in heads, a hat stands out above a box of `person_crops` (looked at: 494 of them)."""
+"""How far, in heads, a hat stands out above a box of `person_crops` (looked at: 483 of them)."""
 
 
 def person_crops(root: Path, split: str) -> Iterator[Sample]:
     """People cut from ordinary photos: the main person's head, placed by a pose model.
 
-    All 1500 were looked at: who wears a hat, a helmet or a hood, and whose head is elsewhere.
+    All 1500 were looked at: who wears a hat or a helmet, and whose head is elsewhere.
     """
     seen = json.loads(Path(__file__).with_name("person_crops.json").read_text("utf-8"))
     hats, wrong = set(seen["hats"]), set(seen["wrong"])
