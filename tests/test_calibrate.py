@@ -115,6 +115,14 @@ def test_proposals_are_observed_with_what_the_closer_look_says() -> None:
     assert (wall[1], wall[2]) == pytest.approx((log_odds(0.7), log_odds(0)))
 
 
+def test_calibration_of_before_has_no_say() -> None:
+    """Calibrated twice, a finder keeps its numbers."""
+    finder = Proposer()
+    before = observe(finder, RedSegmenter(), [red_head_sample(HEAD_AT)])
+    finder.calibration = Calibration(0, -1, -1, 0)
+    assert observe(finder, RedSegmenter(), [red_head_sample(HEAD_AT)]) == before
+
+
 def test_calibration_travels_in_the_model_file(tmp_path: Path) -> None:
     path = write_model(tmp_path / "finder.onnx", licence="mine")
     before = onnx.load(str(path)).graph

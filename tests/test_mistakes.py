@@ -69,22 +69,16 @@ def test_the_surest_are_kept() -> None:
 
 
 def test_mined_boxes_are_kept(tmp_path: Path) -> None:
-    """Mistakes are mined anew; what is doubted is not found again, so it is added to."""
+    """Until they are mined anew."""
     data, cache = write_data(tmp_path / "data"), tmp_path / "cache"
     source = CachedSource(data, cache, "scenes", "train")
     first = [np.array([[1, 2, 3, 4]], np.float32)] * len(source)
     second = [np.array([[5, 6, 7, 8]], np.float32)] * len(source)
     for found in (first, second):
-        source.remember(found, [True] * len(source), doubted=False)
+        source.remember(found, [True] * len(source))
     again = CachedSource(data, cache, "scenes", "train")[1]
     np.testing.assert_array_equal(again.mistaken, second[1])
     assert again.trap
-    for found in (first, second):
-        source.remember(found, [False] * len(source), doubted=True)
-    again = CachedSource(data, cache, "scenes", "train")[1]
-    np.testing.assert_array_equal(again.ignored, np.concatenate([first[1], second[1]]))
-    assert len(again.mistaken) == 0
-    assert not again.trap
 
 
 class Says:

@@ -551,6 +551,31 @@ def test_colour_alone_does_not_tell_the_head_apart() -> None:
     assert tinted == {"clothes", "background"}
 
 
+def test_hat_that_is_put_on_belongs_to_the_head() -> None:
+    """Where it surely is, it is head; around that nobody knows; elsewhere nothing changes."""
+    head = red_head_sample((60.0, 60.0, 140.0, 180.0), shape=(200, 200))
+    labels = scenes._mask_labels(head)
+    image, channels = scenes._rendered(head.photo, labels, (0.0, 0.0, 200.0, 200.0), 200, 0.0)
+    box = tuple(head.boxes[0])
+    wearer = replace(red_head_sample(HEAD_AT, colour=(0, 0, 255)), tags=(("hat",),))
+    above = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        changed, hatted = scenes._hatted(image, channels, box, {"person_crops": [wearer]}, rng)
+        blue = (changed[..., 2] > 200) & (changed[..., 0] < 50)
+        assert blue.sum() > 500
+        known = hatted[..., 1] > scenes.SURE
+        assert (hatted[blue & known][:, 0] == 255).all()
+        assert (blue & known).sum() > 0.6 * blue.sum()
+        above += bool((blue & known)[:55].any())
+        np.testing.assert_array_equal(changed[150:], image[150:])
+        np.testing.assert_array_equal(hatted[150:], channels[150:])
+    assert 0 < above < 20
+    bare = {"person_crops": [red_head_sample(HEAD_AT)]}
+    unchanged, _ = scenes._hatted(image, channels, box, bare, np.random.default_rng(0))
+    np.testing.assert_array_equal(unchanged, image)
+
+
 def test_a_body_before_the_head_hides_some_of_it_and_never_the_hat() -> None:
     """What hides it is no head; the photo is the label, so no red is left there."""
     head = red_head_sample((60.0, 40.0, 140.0, 160.0), shape=(200, 200))

@@ -57,7 +57,7 @@ class CachedSource(Sequence[Sample]):
             photo=packed[:area].reshape(height, width, 3),
             plane=packed[area:].reshape(height, width),
             boxes=np.array(row["boxes"], np.float32).reshape(-1, 4),
-            ignored=np.array(row["ignored"] + row.get("doubted", []), np.float32).reshape(-1, 4),
+            ignored=np.array(row["ignored"], np.float32).reshape(-1, 4),
             masked=row["masked"],
             tags=tuple(tuple(words) for words in row["tags"]),
             mistaken=np.array(row.get("mistaken", []), np.float32).reshape(-1, 4),
@@ -65,21 +65,15 @@ class CachedSource(Sequence[Sample]):
             neck_labelled=row["neck_labelled"],
         )
 
-    def remember(
-        self, found: Sequence[FloatArray], traps: Sequence[bool], *, doubted: bool
-    ) -> None:
+    def remember(self, found: Sequence[FloatArray], traps: Sequence[bool]) -> None:
         """Keep, for each sample, what was taken for heads where no label is.
 
         Args:
             found: (K, 4) float32 for each sample.
             traps: whether each is one; see `Sample.trap`.
-            doubted: labels may be missing or wrong, so the boxes are added to those `ignored`;
-                else they become those `mistaken`.
         """
         for row, boxes, trap in zip(self._rows, found, traps, strict=True):
-            if doubted:  # those doubted before are not among them: they are compared with them
-                row["doubted"] = row.get("doubted", []) + boxes.tolist()
-            row["mistaken"] = [] if doubted else boxes.tolist()
+            row["mistaken"] = boxes.tolist()
             row["trap"] = trap
         _write_index(self._index, self._rows)
 

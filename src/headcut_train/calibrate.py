@@ -77,7 +77,10 @@ class _Recorder:
 
 
 def observe(finder: HeadFinder, segmenter: Segmenter, samples: Sequence[Sample]) -> Observations:
-    """Return what is proposed in photos, and whether it is right."""
+    """Return what is proposed in photos, and whether it is right.
+
+    The calibration that is in the finder's file already has no say in it.
+    """
     recorder = _Recorder(finder)
     cutter = HeadCutter(finder=recorder, segmenter=segmenter)
     observed = Observations()
@@ -86,7 +89,7 @@ def observe(finder: HeadFinder, segmenter: Segmenter, samples: Sequence[Sample])
         by_box = {h.box_px: (h.confidence, share) for h, share in recorder.seen.items()}
         shape = (sample.plane.shape[0], sample.plane.shape[1])
         found = [
-            Head(head.box_px, finder.confidence(head, share, shape))
+            Head(head.box_px, Calibration().chance(head.confidence, share, size=1.0))
             for head, share in recorder.seen.items()
         ]
         ordered = sorted(without_parts(found), key=lambda head: -head.confidence)

@@ -42,7 +42,7 @@ from headcut_train.export.description import describe
 from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
 from headcut_train.manifest import open_manifests
-from headcut_train.mistakes import GUESSED_SOURCES, MINED_SOURCES, TRAPPED, mined
+from headcut_train.mistakes import MINED_SOURCES, TRAPPED, mined
 from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS, Network
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
@@ -100,9 +100,8 @@ def mine(
             photos = tqdm(source, desc=name, disable=None)
             results = [mined(cutter, sample) for sample in photos]
             found, traps = [boxes for boxes, _ in results], [trap for _, trap in results]
-            source.remember(found, traps, doubted=name in GUESSED_SOURCES)
-            what = "doubtful heads" if name in GUESSED_SOURCES else "mistakes"
-            typer.echo(f"{name}: {sum(map(len, found))} {what} in {len(found)} photos")
+            source.remember(found, traps)
+            typer.echo(f"{name}: {sum(map(len, found))} mistakes in {len(found)} photos")
 
 
 @app.command("train")

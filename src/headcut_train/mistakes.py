@@ -16,10 +16,6 @@ from headcut_train.sources import NO_BOXES, SEARCHED, Sample
 MINED_SOURCES = ("scenes", "clothing_coparsing", "scut_heads", "person_crops")
 """Sources whose photos show more than a head."""
 
-GUESSED_SOURCES = ("person_crops",)
-"""Of those, where a pose model placed the heads, and not all of them: half of what a finder took
-for heads by mistake there were heads, with helmets and hats, from the side and from behind."""
-
 MOST_A_PHOTO = 12
 """The surest mistakes of a photo that are kept."""
 

@@ -105,6 +105,9 @@ ALIKE_SHARE = 0.1
 HIDDEN_SHARE, HIDDEN = 0.12, (0.03, 0.4)
 """Share of near pictures in which somebody's body hides some of the head, and how much it hides."""
 
+HATTED_SHARE = 0.1
+"""Share of near pictures of whole people in which the head gets somebody else's hat."""
+
 EMPTY_SHARE = 0.25
 """Share of near pictures with no head in the middle: what the finder takes for one by mistake."""
 
@@ -132,6 +135,9 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
             image = _other_background(image, channels, sources, rng)
         if rng.random() < ALIKE_SHARE:
             image = _coloured_alike(image, channels, rng)
+        if rng.random() < HATTED_SHARE:
+            box = _turned(sample.boxes[:1], look, size, angle)[0]
+            image, channels = _hatted(image, channels, tuple(box), sources, rng)
         if rng.random() < HIDDEN_SHARE:
             image, channels = _partly_hidden(image, channels, sources, rng)
         if rng.random() < 0.12:
@@ -350,6 +356,25 @@ def _coloured_alike(image: U8Array, channels: U8Array, rng: Random) -> U8Array:
     return _blend(np.clip(tinted, 0, 255), image, (beside / 255)[..., None])
 
 
+def _hatted(
+    image: U8Array, channels: U8Array, box: Box, sources: Sources, rng: Random
+) -> tuple[U8Array, U8Array]:
+    """Put somebody else's hat on the head in a box: a part of it, but for a rim nobody knows."""
+    hat = _real_hat(sources, rng)
+    if hat is None:
+        return image, channels
+    over = _hat(box, rng, highest=0.35)
+    rim = 0.08 * (over[2] - over[0])
+    alpha, core, ring = (_hat_mask(len(image), over, reach) for reach in (0, -rim, rim))
+    hatted = Image.fromarray(image)
+    _paste_hat(hatted, hat, over)
+    head, known = channels[..., 0], channels[..., 1]
+    channels = channels.copy()
+    channels[..., 0] = np.maximum(head, core)
+    channels[..., 1] = np.where(core, 255, np.minimum(known, 255 - ring))
+    return _blend(np.asarray(hatted), image, alpha[..., None] / np.float32(255)), channels
+
+
 def _beside_another(
     image: U8Array, channels: U8Array, sources: Sources, rng: Random
 ) -> tuple[U8Array, U8Array]:
@@ -542,24 +567,38 @@ def _covered(image: U8Array, boxes: FloatArray, sources: Sources, rng: Random) -
         if rng.random() < FACE_COVERED_SHARE:
             draw.ellipse(_hiding(place, rng), fill=255)
             continue
-        left, top, right, bottom = over = _hat(place, rng)
-        draw.ellipse(over, fill=255)
-        # Its brim is flat: a helmet ends there.
-        draw.rectangle((left, bottom - 0.3 * (bottom - top), right, bottom), fill=0)
+        over = _hat(place, rng)
+        mask.paste(255, mask=Image.fromarray(_hat_mask(size, over)))
         hat = _real_hat(sources, rng)
         if hat is not None:
-            size_px = max(1, round(right - left)), max(1, round(bottom - top))
-            cover.paste(hat.resize(size_px), (round(left), round(top)))
+            _paste_hat(cover, hat, over)
     mask = mask.filter(ImageFilter.GaussianBlur(0.7))
     return _blend(np.asarray(cover), image, np.asarray(mask)[..., None].astype(np.float32) / 255)
 
 
-def _hat(box: Box, rng: Random) -> Box:
-    """Return the ellipse of a hat on a head."""
+def _hat(box: Box, rng: Random, highest: float = 0.1) -> Box:
+    """Return the ellipse of a hat on a head, above its box by at most `highest` of its height."""
     left, top, right, bottom = box
     wider, height = (right - left) * rng.uniform(0.05, 0.2), bottom - top
-    above, below = height * rng.uniform(0, 0.1), height * rng.uniform(0.35, 0.6)
+    above, below = height * rng.uniform(0, highest), height * rng.uniform(0.35, 0.6)
     return left - wider, top - above, right + wider, top + below
+
+
+def _hat_mask(size: int, over: Box, reach: float = 0.0) -> U8Array:
+    """Return (size, size), 255 in a hat's ellipse above its flat brim, `reach` pixels wider."""
+    mask = Image.new("L", (size, size))
+    draw = ImageDraw.Draw(mask)
+    left, top, right, bottom = over
+    draw.ellipse((left - reach, top - reach, right + reach, bottom + reach), fill=255)
+    brim = bottom - 0.3 * (bottom - top) + reach
+    draw.rectangle((left - reach, brim, right + reach, bottom + reach), fill=0)
+    return np.asarray(mask)
+
+
+def _paste_hat(image: Image.Image, hat: Image.Image, over: Box) -> None:
+    left, top, right, bottom = over
+    size_px = max(1, round(right - left)), max(1, round(bottom - top))
+    image.paste(hat.resize(size_px), (round(left), round(top)))
 
 
 def _real_hat(sources: Sources, rng: Random) -> Image.Image | None:
