@@ -114,7 +114,12 @@ EMPTY_SHARE = 0.25
 MISTAKEN_SHARE = 0.85
 """Of the empty pictures of a photo with `Sample.mistaken`: how many show one of those."""
 
-EMPTY_MIX = {"scenes": 0.6, "scut_heads": 0.2, "clothing_coparsing": 0.2}
+EMPTY_MIX = {
+    "scenes": 0.5,
+    "scut_heads": 0.15,
+    "clothing_coparsing": 0.15,
+    "person_crops": 0.2,
+}
 """Share of each source in empty near pictures: hands, shoes and wheels, not only landscapes."""
 
 

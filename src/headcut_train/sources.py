@@ -327,8 +327,9 @@ def scut_heads(root: Path, split: str) -> Iterator[Sample]:
 def person_crops(root: Path, split: str) -> Iterator[Sample]:
     """People cut from ordinary photos: all heads but those of photos that are named as "open".
 
-    A pose model placed the main person's head, small, on the face. Here are the boxes that came of
-    looking at all 1500 photos; of one that is not among them, the pose model's.
+    A pose model placed the main person's head, small, on the face. `person_crops.json` has the
+    boxes that came of looking at all 1500 photos, (left, top, right, bottom) in thousandths of the
+    width and the height; of a photo that is not among them, the pose model's box counts.
     """
     seen = json.loads(Path(__file__).with_name("person_crops.json").read_text("utf-8"))
     hats, of_many = set(seen["hats"]), set(seen["open"])
@@ -340,12 +341,14 @@ def person_crops(root: Path, split: str) -> Iterator[Sample]:
             yield sample
         elif heads:
             height, width = shape = sample.plane.shape
-            boxes = _boxes(heads) * np.float32([width, height, width, height]) / 1000
+            thousandth = np.array([width, height, width, height], np.float32) / 1000
+            boxes = _boxes(heads) * thousandth
             searched = around(boxes, shape, 1.5) if stem in of_many else np.ones(shape, bool)
             worn = ("hat",) if stem in hats else ()
             yield replace(
                 sample,
                 boxes=boxes,
+                ignored=_boxes(seen["doubtful"].get(stem, [])) * thousandth,
                 plane=(searched * SEARCHED).astype(np.uint8),
                 tags=(worn, *((),) * (len(boxes) - 1)),
             )
