@@ -16,12 +16,13 @@ from made_data import red_head_sample, scene_sample
 from PIL import Image, ImageDraw
 
 from headcut.find import heads_in_maps, intersection_over_union
-from headcut.geometry import OUTSIDE_GREY, FloatArray, U8Array
+from headcut.geometry import OUTSIDE_GREY, BoolArray, FloatArray, U8Array
 from headcut_train import scenes
 from headcut_train.augment import Random, photometric
+from headcut_train.metrics import dilated
 from headcut_train.networks import FINDER_STRIDE
 from headcut_train.scenes import Picture, centre_maps, far_picture, near_picture
-from headcut_train.sources import NECK, PERSON, Sample
+from headcut_train.sources import HEAD, KNOWN, NECK, PERSON, Sample
 
 HEAD_AT = (60.0, 50.0, 120.0, 130.0)
 NO_BOXES = np.zeros((0, 4), np.float32)
@@ -44,12 +45,14 @@ def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
     return made | {name: [sample] for name, sample in given.items()}
 
 
-def near_pictures(monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int) -> list[Picture]:
+def near_pictures(
+    monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int, **others: Sample
+) -> list[Picture]:
     monkeypatch.setattr(scenes, "NEAR_MIX", {"lfw_parts": 1.0})
     monkeypatch.setattr(scenes, "EMPTY_SHARE", 0.0)
     monkeypatch.setattr(scenes, "ALIKE_SHARE", 0.0)  # colours are labels here
     monkeypatch.setattr(scenes, "HIDDEN_SHARE", 0.0)
-    sources = sources_with(lfw_parts=sample)
+    sources = sources_with(lfw_parts=sample, **others)
     return [near_picture(sources, np.random.default_rng(i), SIZE) for i in range(count)]
 
 
@@ -552,28 +555,51 @@ def test_colour_alone_does_not_tell_the_head_apart() -> None:
 
 
 def test_hat_that_is_put_on_belongs_to_the_head() -> None:
-    """Where it surely is, it is head; around that nobody knows; elsewhere nothing changes."""
-    head = red_head_sample((60.0, 60.0, 140.0, 180.0), shape=(200, 200))
-    labels = scenes._mask_labels(head)
-    image, channels = scenes._rendered(head.photo, labels, (0.0, 0.0, 200.0, 200.0), 200, 0.0)
-    box = tuple(head.boxes[0])
-    wearer = replace(red_head_sample(HEAD_AT, colour=(0, 0, 255)), tags=(("hat",),))
+    """Where it surely is, it is head; at its rim nobody knows; below it nothing changes."""
+    sample = red_head_sample((60.0, 60.0, 140.0, 180.0), shape=(200, 260))
+    wearer = replace(red_head_sample(HEAD_AT), tags=(("hat",),))
+    wearer.photo[:] = (0, 0, 255)
     above = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        changed, hatted = scenes._hatted(image, channels, box, {"person_crops": [wearer]}, rng)
-        blue = (changed[..., 2] > 200) & (changed[..., 0] < 50)
-        assert blue.sum() > 500
-        known = hatted[..., 1] > scenes.SURE
-        assert (hatted[blue & known][:, 0] == 255).all()
-        assert (blue & known).sum() > 0.6 * blue.sum()
-        above += bool((blue & known)[:55].any())
-        np.testing.assert_array_equal(changed[150:], image[150:])
-        np.testing.assert_array_equal(hatted[150:], channels[150:])
+        hatted = scenes._hatted(sample, {"person_crops": [wearer]}, rng)
+        blue = (hatted.photo[..., 2] > 100) & (hatted.photo[..., 0] < 100)
+        known, head = ((hatted.plane & bit) > 0 for bit in (KNOWN, HEAD))
+        assert head[blue & known].all()
+        assert (blue & known).sum() > 0.4 * blue.sum()
+        assert not known[dilated(blue, 2) & ~eroded(blue, 2)].any()
+        above += hatted.boxes[0][1] < 55
+        brim = np.flatnonzero(blue.any(axis=1))[-1]
+        assert brim < 120
+        np.testing.assert_array_equal(hatted.photo[brim + 5 :], sample.photo[brim + 5 :])
+        np.testing.assert_array_equal(hatted.plane[brim + 20 :], sample.plane[brim + 20 :])
     assert 0 < above < 20
     bare = {"person_crops": [red_head_sample(HEAD_AT)]}
-    unchanged, _ = scenes._hatted(image, channels, box, bare, np.random.default_rng(0))
-    np.testing.assert_array_equal(unchanged, image)
+    assert scenes._hatted(sample, bare, np.random.default_rng(0)) is sample
+
+
+def eroded(mask: BoolArray, reach: int) -> BoolArray:
+    return ~dilated(~mask, reach)
+
+
+def test_near_pictures_have_hats_put_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turned and framed with the head; who wears a hat gets none."""
+    monkeypatch.setattr(scenes, "HATTED_SHARE", 1.0)
+    blue = replace(red_head_sample(HEAD_AT, colour=(0, 0, 255)), tags=(("hat",),))
+
+    def hats(sample: Sample) -> list[float]:
+        """Return how much of what is blue is labelled head, for each picture with some blue."""
+        shares = []
+        for picture in near_pictures(monkeypatch, sample, 20, person_crops=blue):
+            worn = (picture.image[..., 2] > 200) & (picture.image[..., 0] < 30)
+            if worn.sum() > 30:
+                shares.append(float(picture.target[0][worn & (picture.weight[0] > 0)].mean()))
+        return shares
+
+    bare = red_head_sample(HEAD_AT)
+    assert len(hats(bare)) >= 10
+    assert np.mean(hats(bare)) > 0.95
+    assert hats(replace(bare, tags=(("hat",),))) == []
 
 
 def test_a_body_before_the_head_hides_some_of_it_and_never_the_hat() -> None:

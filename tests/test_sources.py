@@ -270,7 +270,7 @@ def test_scut_boxes_are_pixels_and_everything_is_searched(data: Path) -> None:
     assert not sample.masked
 
 
-def test_person_crops_know_only_what_is_near_the_head(data: Path) -> None:
+def test_person_crops_that_nobody_looked_at_know_only_what_is_near_the_head(data: Path) -> None:
     """Other people in the crop are not labelled."""
     sample = read(data, "person_crops")[0]
     ((left, top, right, bottom),) = sample.boxes
@@ -301,27 +301,31 @@ def test_person_crops_are_as_they_were_looked_at(
 
     def samples(stem: str) -> list[Sample]:
         root = _one_person_crop(tmp_path / stem, head_line(stem, fraction_box()), stem)
+        Image.new("RGB", (100, 200)).save(root / f"person_crops/images/{stem}.webp")
         return read(root, "person_crops")
 
     (alone,), (group,) = samples("alone"), samples("group")
-    height, width = alone.plane.shape
-    thousandths = np.array([[width, height, width, height]]) / 1000
-    np.testing.assert_allclose(alone.boxes, [[100, 200, 300, 500]] * thousandths, rtol=1e-5)
-    np.testing.assert_allclose(alone.ignored, [[500, 0, 600, 100]] * thousandths, rtol=1e-5)
+    np.testing.assert_allclose(alone.boxes, [[10, 40, 30, 100]], rtol=1e-5)
+    np.testing.assert_allclose(alone.ignored, [[50, 0, 60, 20]], rtol=1e-5)
     assert alone.tags == (("hat",),)
     assert (alone.plane == SEARCHED).all()
     assert (len(group.boxes), group.tags) == (2, ((), ()))
-    assert group.plane[0, 0] == SEARCHED
-    assert group.plane[-1, -1] == 0
+    assert group.plane[0, 0] == group.plane[79, 69] == SEARCHED
+    assert not group.plane[80:].any()
+    assert not group.plane[:, 70:].any()
     assert samples("nobody") == []
 
 
-def test_boxes_of_person_crops_are_boxes() -> None:
+def test_heads_of_person_crops_are_in_the_photo() -> None:
+    """And who wears a hat, or is beside others, has a box."""
     seen = json.loads(Path(sources.__file__).with_name("person_crops.json").read_text())
     photos = (*seen["heads"].values(), *seen["doubtful"].values())
     boxes = np.array([box for heads in photos for box in heads])
     assert len(boxes) > 1500
     assert (boxes[:, 2:] > boxes[:, :2]).all()
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert centres.min() > -20
+    assert centres.max() < 1020
     named = {*seen["hats"], *seen["open"], *seen["doubtful"]}
     assert named <= {stem for stem, heads in seen["heads"].items() if heads}
 

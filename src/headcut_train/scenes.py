@@ -7,7 +7,7 @@ preprocess: labels travel as the channels of pictures, so they move with the pho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -105,8 +105,9 @@ ALIKE_SHARE = 0.1
 HIDDEN_SHARE, HIDDEN = 0.12, (0.03, 0.4)
 """Share of near pictures in which somebody's body hides some of the head, and how much it hides."""
 
-HATTED_SHARE = 0.1
-"""Share of near pictures of whole people in which the head gets somebody else's hat."""
+HATTED_SHARE = 0.12
+"""Share of near pictures of whole people without a hat in which the head gets somebody else's, if
+who is drawn wears one: about half do."""
 
 EMPTY_SHARE = 0.25
 """Share of near pictures with no head in the middle: what the finder takes for one by mistake."""
@@ -130,19 +131,19 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
         if empty is not None:
             return empty
     sample = _pick_mixed(sources, NEAR_MIX, rng)
+    whole_person = (sample.plane[::8, ::8] & PERSON).any()
+    if whole_person and ("hat",) not in sample.tags and rng.random() < HATTED_SHARE:
+        sample = _hatted(sample, sources, rng)
     target = int(rng.integers(len(sample.boxes))) if len(sample.boxes) else None
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
     look = _near_look(sample, target, rng)
     angle = _angle(rng)
     image, channels = _rendered(sample.photo, labels, look, size, angle)
-    if (sample.plane[::8, ::8] & PERSON).any():
+    if whole_person:
         if rng.random() < 0.25:
             image = _other_background(image, channels, sources, rng)
         if rng.random() < ALIKE_SHARE:
             image = _coloured_alike(image, channels, rng)
-        if rng.random() < HATTED_SHARE:
-            box = _turned(sample.boxes[:1], look, size, angle)[0]
-            image, channels = _hatted(image, channels, tuple(box), sources, rng)
         if rng.random() < HIDDEN_SHARE:
             image, channels = _partly_hidden(image, channels, sources, rng)
         if rng.random() < 0.12:
@@ -361,23 +362,27 @@ def _coloured_alike(image: U8Array, channels: U8Array, rng: Random) -> U8Array:
     return _blend(np.clip(tinted, 0, 255), image, (beside / 255)[..., None])
 
 
-def _hatted(
-    image: U8Array, channels: U8Array, box: Box, sources: Sources, rng: Random
-) -> tuple[U8Array, U8Array]:
-    """Put somebody else's hat on the head in a box: a part of it, but for a rim nobody knows."""
+def _hatted(sample: Sample, sources: Sources, rng: Random) -> Sample:
+    """Put somebody else's hat on a head: a part of it from there on, but for a rim nobody knows."""
     hat = _real_hat(sources, rng)
     if hat is None:
-        return image, channels
-    over = _hat(box, rng, highest=0.35)
+        return sample
+    left, top, right, bottom = sample.boxes[0]
+    over = _hat((left, top, right, bottom), rng, highest=0.35)
     rim = 0.08 * (over[2] - over[0])
-    alpha, core, ring = (_hat_mask(len(image), over, reach) for reach in (0, -rim, rim))
-    hatted = Image.fromarray(image)
-    _paste_hat(hatted, hat, over)
-    head, known = channels[..., 0], channels[..., 1]
-    channels = channels.copy()
-    channels[..., 0] = np.maximum(head, core)
-    channels[..., 1] = np.where(core, 255, np.minimum(known, 255 - ring))
-    return _blend(np.asarray(hatted), image, alpha[..., None] / np.float32(255)), channels
+    photo = Image.fromarray(sample.photo)
+    worn = photo.copy()
+    _paste_hat(worn, hat, over)
+    shape = sample.plane.shape[0], sample.plane.shape[1]
+    mask, core, ring = (_hat_mask(shape, over, reach) for reach in (0, -rim, rim))
+    plane = np.where(np.asarray(ring), sample.plane & ~np.uint8(KNOWN), sample.plane)
+    in_core = (sample.plane & ~np.uint8(NECK)) | np.uint8(HEAD | KNOWN | PERSON)
+    return replace(
+        sample,
+        photo=np.asarray(Image.composite(worn, photo, mask.filter(ImageFilter.GaussianBlur(1)))),
+        plane=np.where(np.asarray(core), in_core, plane),
+        boxes=np.array([(left, min(top, over[1]), right, bottom)], np.float32),
+    )
 
 
 def _beside_another(
@@ -573,7 +578,7 @@ def _covered(image: U8Array, boxes: FloatArray, sources: Sources, rng: Random) -
             draw.ellipse(_hiding(place, rng), fill=255)
             continue
         over = _hat(place, rng)
-        mask.paste(255, mask=Image.fromarray(_hat_mask(size, over)))
+        mask.paste(255, mask=_hat_mask((size, size), over))
         hat = _real_hat(sources, rng)
         if hat is not None:
             _paste_hat(cover, hat, over)
@@ -589,15 +594,15 @@ def _hat(box: Box, rng: Random, highest: float = 0.1) -> Box:
     return left - wider, top - above, right + wider, top + below
 
 
-def _hat_mask(size: int, over: Box, reach: float = 0.0) -> U8Array:
-    """Return (size, size), 255 in a hat's ellipse above its flat brim, `reach` pixels wider."""
-    mask = Image.new("L", (size, size))
+def _hat_mask(shape: tuple[int, int], over: Box, reach: float = 0.0) -> Image.Image:
+    """Return (H, W), 255 in a hat's ellipse above its flat brim, `reach` pixels wider."""
+    mask = Image.new("L", shape[::-1])
     draw = ImageDraw.Draw(mask)
     left, top, right, bottom = over
     draw.ellipse((left - reach, top - reach, right + reach, bottom + reach), fill=255)
     brim = bottom - 0.3 * (bottom - top) + reach
     draw.rectangle((left - reach, brim, right + reach, bottom + reach), fill=0)
-    return np.asarray(mask)
+    return mask
 
 
 def _paste_hat(image: Image.Image, hat: Image.Image, over: Box) -> None:
@@ -609,10 +614,14 @@ def _paste_hat(image: Image.Image, hat: Image.Image, over: Box) -> None:
 def _real_hat(sources: Sources, rng: Random) -> Image.Image | None:
     """Return somebody's hat, cut from a photo; None if who is drawn wears none that is whole."""
     wearer = _pick(sources, "person_crops", rng)
-    left, top, right, bottom = (round(v) for v in _hat(tuple(wearer.boxes[0]), rng))
-    if ("hat",) not in wearer.tags or top < 0:
+    left, top, right, bottom = wearer.boxes[0]
+    below, slack = rng.uniform(0.35, 0.6) * (bottom - top), 0.05 * (bottom - top)
+    if ("hat",) not in wearer.tags or top < -slack:
         return None
-    return Image.fromarray(wearer.photo[top:bottom, max(0, left) : right])
+    rows, columns = (
+        slice(max(0, int(a)), int(b) + 1) for a, b in ((top, top + below), (left, right))
+    )
+    return Image.fromarray(wearer.photo[rows, columns])
 
 
 def _hiding(box: Box, rng: Random) -> Box:

@@ -305,8 +305,6 @@ def _boxed(root: Path, folder: str, split: str, stems: list[Path]) -> Iterator[S
         boxes = _boxes(heads)
         # In a crowd not every head is labelled, so none found there is surely wrong.
         searched = np.full((height, width), not labels[path.stem].get("crowd", False))
-        if folder == "person_crops":
-            searched = around(boxes, (height, width), 1.5)
         yield Sample(
             name=f"{folder}/{split}/{path.stem}",
             photo=photo,
@@ -325,33 +323,30 @@ def scut_heads(root: Path, split: str) -> Iterator[Sample]:
 
 
 def person_crops(root: Path, split: str) -> Iterator[Sample]:
-    """People cut from ordinary photos: all heads but those of photos that are named as "open".
+    """People cut from ordinary photos, whose main head a pose model placed, small, on the face.
 
-    A pose model placed the main person's head, small, on the face. `person_crops.json` has the
-    boxes that came of looking at all 1500 photos, (left, top, right, bottom) in thousandths of the
-    width and the height; of a photo that is not among them, the pose model's box counts.
+    `person_crops.json` has what came of looking at all 1500, boxes as (left, top, right, bottom) in
+    thousandths of the width and the height. "heads" are all that a photo shows, the main person's
+    first, and that one wears a hat in "hats"; a photo without any is left out. In "open" photos there
+    are more, so only what is near a box is searched; the same goes for photos that are not listed.
     """
     seen = json.loads(Path(__file__).with_name("person_crops.json").read_text("utf-8"))
-    hats, of_many = set(seen["hats"]), set(seen["open"])
+    hats, open_photos = set(seen["hats"]), set(seen["open"])
     paths = sorted((root / "person_crops" / "images").iterdir())
     for sample in _boxed(root, "person_crops", split, paths if split == "train" else []):
         stem = sample.name.rsplit("/", 1)[1]
-        heads = seen["heads"].get(stem)
-        if heads is None:
-            yield sample
-        elif heads:
-            height, width = shape = sample.plane.shape
+        height, width = shape = sample.plane.shape
+        if stem in seen["heads"]:
             thousandth = np.array([width, height, width, height], np.float32) / 1000
-            boxes = _boxes(heads) * thousandth
-            searched = around(boxes, shape, 1.5) if stem in of_many else np.ones(shape, bool)
-            worn = ("hat",) if stem in hats else ()
-            yield replace(
-                sample,
-                boxes=boxes,
-                ignored=_boxes(seen["doubtful"].get(stem, [])) * thousandth,
-                plane=(searched * SEARCHED).astype(np.uint8),
-                tags=(worn, *((),) * (len(boxes) - 1)),
-            )
+            boxes = _boxes(seen["heads"][stem]) * thousandth
+            ignored = _boxes(seen["doubtful"].get(stem, [])) * thousandth
+            tags = (("hat",) if stem in hats else (), *((),) * (len(boxes) - 1))
+            sample = replace(sample, boxes=boxes, ignored=ignored, tags=tags)
+        if stem not in seen["heads"] or stem in open_photos:
+            near = around(sample.boxes, shape, 1.5)
+            sample = replace(sample, plane=(near * SEARCHED).astype(np.uint8))
+        if len(sample.boxes):
+            yield sample
 
 
 def wild(root: Path, split: str) -> Iterator[Sample]:
