@@ -327,8 +327,8 @@ def person_crops(root: Path, split: str) -> Iterator[Sample]:
 
     `person_crops.json` has what came of looking at all 1500, boxes as (left, top, right, bottom) in
     thousandths of the width and the height. "heads" are all that a photo shows, the main person's
-    first, and that one wears a hat in "hats"; a photo without any is left out. In "open" photos there
-    are more, so only what is near a box is searched; the same goes for photos that are not listed.
+    first, and that one wears a hat in "hats"; a photo without any is left out. In "open" photos
+    there are more, so only what is near a box is searched, as in photos that are not listed.
     """
     seen = json.loads(Path(__file__).with_name("person_crops.json").read_text("utf-8"))
     hats, open_photos = set(seen["hats"]), set(seen["open"])
