@@ -62,7 +62,7 @@ def _pick(sources: Sources, name: str, rng: Random) -> Sample:
     samples = sources[name]
     for _ in range(COMMON_TRIES.get(name, HARD_TRIES)):
         sample = samples[int(rng.integers(len(samples)))]
-        if sample.trap or ("hat",) in sample.tags:
+        if sample.trap or sample.shows_hat:
             break
     return sample
 
@@ -132,7 +132,7 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
             return empty
     sample = _pick_mixed(sources, NEAR_MIX, rng)
     whole_person = (sample.plane[::8, ::8] & PERSON).any()
-    if whole_person and ("hat",) not in sample.tags and rng.random() < HATTED_SHARE:
+    if whole_person and not sample.shows_hat and rng.random() < HATTED_SHARE:
         sample = _hatted(sample, sources, rng)
     target = int(rng.integers(len(sample.boxes))) if len(sample.boxes) else None
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
@@ -615,13 +615,12 @@ def _real_hat(sources: Sources, rng: Random) -> Image.Image | None:
     """Return somebody's hat, cut from a photo; None if who is drawn wears none that is whole."""
     wearer = _pick(sources, "person_crops", rng)
     left, top, right, bottom = wearer.boxes[0]
-    below, slack = rng.uniform(0.35, 0.6) * (bottom - top), 0.05 * (bottom - top)
-    if ("hat",) not in wearer.tags or top < -slack:
+    height = bottom - top
+    brim = top + height * rng.uniform(0.35, 0.6)
+    if not wearer.shows_hat or top < -0.05 * height:
         return None
-    rows, columns = (
-        slice(max(0, int(a)), int(b) + 1) for a, b in ((top, top + below), (left, right))
-    )
-    return Image.fromarray(wearer.photo[rows, columns])
+    hat = wearer.photo[max(0, int(top)) : int(brim) + 1, max(0, int(left)) : int(right) + 1]
+    return Image.fromarray(hat)
 
 
 def _hiding(box: Box, rng: Random) -> Box:

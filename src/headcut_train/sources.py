@@ -67,6 +67,11 @@ class Sample:
         """Whether surely no person is in the photo."""
         return self.masked and not (self.plane[::8, ::8] & (HEAD | PERSON)).any()
 
+    @property
+    def shows_hat(self) -> bool:
+        """Whether somebody in the photo wears a hat."""
+        return any("hat" in words for words in self.tags)
+
 
 Reader = Callable[[Path, str], Iterator[Sample]]
 
