@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from headcut.geometry import Box, U8Array
+from headcut_train import sources
 from headcut_train.sources import HEAD, KNOWN, PERSON, SEARCHED, Sample
 
 SIDE = 96
@@ -113,13 +114,15 @@ def fraction_box(box: Box = HEAD_BOX, *, width: bool = True) -> dict[str, object
 
 def write_data(root: Path) -> Path:
     """Write every data set that training and evaluation read: two samples or eight of each."""
+    looked_at = Path(sources.__file__).with_name("figaro_hair.json")
+    figaro_stems = list(json.loads(looked_at.read_text())["heads"])  # others have no box
     for split in ("train", "val"):
         for i in range(2):
             stem = f"{split}{i}"
             write_pair(root / "celebamask" / split, stem, portrait_photo(), celebamask_label())
             write_pair(root / "lfw_parts" / split, stem, portrait_photo(), lfw_label())
     for i in range(8):
-        write_pair(root / "figaro_hair/train", str(i), portrait_photo(), figaro_label())
+        write_pair(root / "figaro_hair/train", figaro_stems[i], portrait_photo(), figaro_label())
         write_pair(root / "clothing_coparsing/train", str(i), full_body_photo(), full_body_label())
     (root / "scenes").mkdir()
     for i in range(8):
@@ -163,7 +166,7 @@ def red_head_sample(
         head = oval(shape, (left, top, right, bottom))
         person = oval(shape, (left - 12, top - 12, right + 12, bottom + 12))
         plane[person] |= PERSON
-        plane[head] |= HEAD
+        plane[head] |= HEAD * masked
         photo[head] = colour
     if unknown is not None:
         left, top, right, bottom = (int(v) for v in unknown)

@@ -163,6 +163,21 @@ def test_head_in_front_hides_the_target(monkeypatch: pytest.MonkeyPatch) -> None
     assert not labels[..., 0].all()
 
 
+def test_hair_is_head_beyond_the_box_and_known_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where hair is masked but the face is not, the box tells of the face, the mask of the rest."""
+    sample = red_head_sample((60.0, 40.0, 100.0, 90.0), masked=False)
+    sample.plane[20:160, 50:60] |= HEAD
+    head, known, _ = scenes._box_labels(sample, 0).transpose(2, 0, 1)
+    assert head[20:160, 50:60].min() == known[20:160, 50:60].min() == 255
+    assert head[65, 80] == 255  # the face
+    assert known[100, 80] == 0  # the neck
+    assert (head[65, 30:50].max(), known[65, 30:50].min()) == (0, 255)
+    for seed in range(20):
+        left, top, right, bottom = scenes._near_look(sample, 0, np.random.default_rng(seed))
+        assert left < 80 < right
+        assert top < 65 < bottom
+
+
 def test_what_may_be_a_head_is_unknown_to_the_segmenter() -> None:
     sample = red_head_sample(HEAD_AT, masked=False)
     doubted = replace(sample, ignored=np.array([[140, 10, 160, 30]], np.float32))

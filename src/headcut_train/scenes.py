@@ -83,11 +83,11 @@ def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
 # ---------------------------------------------------------------- near: one head fills the crop
 
 NEAR_MIX = {
-    "celebamask": 0.38,
+    "celebamask": 0.37,
     "lfw_parts": 0.16,
     "clothing_coparsing": 0.11,
-    "figaro_hair": 0.05,
-    "scut_heads": 0.14,
+    "figaro_hair": 0.08,
+    "scut_heads": 0.12,
     "person_crops": 0.16,
 }
 """Share of each source in near pictures."""
@@ -242,12 +242,14 @@ def _box_labels(sample: Sample, target: int | None) -> U8Array:
 
     The core of the ellipse in a box is surely head; the ring around it (wider below, where hair
     falls) and doubtful heads are unknown, and what lies in no box is background. Later, larger
-    heads stand in front.
+    heads stand in front. What the plane calls head is the first head's hair: around it little more
+    than face and neck is unknown.
     """
     height, width = sample.plane.shape
     searched = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
     known = Image.fromarray(searched)
     head = Image.new("L", (width, height))
+    hair = Image.fromarray(sample.plane).point(_BIT_TABLES[HEAD])
     draw_known, draw_head = ImageDraw.Draw(known), ImageDraw.Draw(head)
     for box in sample.ignored:
         draw_known.rectangle(tuple(float(v) for v in box), fill=0)
@@ -258,20 +260,29 @@ def _box_labels(sample: Sample, target: int | None) -> U8Array:
         core = (left + 0.14 * w, top + 0.12 * h, right - 0.14 * w, bottom - 0.14 * h)
         if i == target:
             ring = (left - 0.4 * w, top - 0.25 * h, right + 0.4 * w, bottom + 0.9 * h)
+        shows_hair = i == target == 0 and hair.getbbox() is not None
+        if shows_hair:
+            ring = (left - 0.12 * w, top - 0.03 * h, right + 0.12 * w, bottom + 0.5 * h)
         draw_known.ellipse(ring, fill=0)
         draw_known.ellipse(core, fill=255)
         draw_head.ellipse(core, fill=255 if i == target else 0)
+        if shows_hair:
+            known.paste(255, mask=hair)
+            head.paste(255, mask=hair)
     planes = (np.asarray(head), np.asarray(known), np.zeros_like(searched))
     return np.stack(planes, axis=-1)
 
 
 def _near_look(sample: Sample, target: int | None, rng: Random) -> Box:
     """Frame the head by its box or by its mask, as the runtime does, but less exactly."""
-    if target is not None and not (sample.masked and rng.random() < 0.65):
+    head = sample.plane & HEAD
+    if target is not None and not (target == 0 and head.any() and rng.random() < 0.65):
         return _crop_of(sample.boxes[target], rng)
-    rows = np.flatnonzero((sample.plane & HEAD).any(1))
-    columns = np.flatnonzero((sample.plane & HEAD).any(0))
+    rows, columns = np.flatnonzero(head.any(1)), np.flatnonzero(head.any(0))
     exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    if not sample.masked:  # it is but the hair
+        left, top, right, bottom = (float(v) for v in sample.boxes[0])
+        exact = min(exact[0], left), min(exact[1], top), max(exact[2], right), max(exact[3], bottom)
     longest = max(exact[2] - exact[0], exact[3] - exact[1])
     return _shifted(exact, float(longest * rng.uniform(1.05, 1.5)), rng)
 
@@ -457,14 +468,14 @@ def _laid_over(
 # ---------------------------------------------------------------- far: where are the heads?
 
 FAR_MIX = {
-    "scut_heads": 0.19,
-    "person_crops": 0.27,
-    "figaro_hair": 0.07,
+    "scut_heads": 0.18,
+    "person_crops": 0.28,
+    "figaro_hair": 0.08,
     "clothing_coparsing": 0.06,
     "celebamask": 0.05,
     "lfw_parts": 0.05,
     "scenes": 0.2,
-    "composed": 0.11,
+    "composed": 0.1,
 }
 """Share of each source in far pictures; "composed" sets people into a scene."""
 

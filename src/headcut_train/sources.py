@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -201,46 +201,23 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
         )
 
 
-def hair_box(hair: BoolArray) -> FloatArray:
-    """Return (1, 4), about where the head is that wears some hair, (H, W) bool, short or long.
-
-    The box grows downwards from the crown as long as its height is less than 1.25 times the
-    width of the hair in its upper part (looked at: 280 photos).
-    """
-    rows = np.flatnonzero(hair.any(axis=1))
-    top, extent = int(rows[0]), int(rows[-1]) + 1 - int(rows[0])
-    left = hair[rows].argmax(axis=1)
-    right = hair.shape[1] - hair[rows, ::-1].argmax(axis=1)
-    height = 0.3 * extent
-    while True:
-        upper = rows < top + max(2, 0.6 * height)
-        higher = min(1.25 * float(np.quantile((right - left)[upper], 0.8)), 1.5 * extent)
-        if higher <= height:
-            break
-        height = higher
-    x = (np.quantile(left[upper], 0.2) + np.quantile(right[upper], 0.8)) / 2
-    width = ASPECT * height
-    return _boxes([(x - width / 2, top, x + width / 2, top + height)])
-
-
 def figaro_hair(root: Path, split: str) -> Iterator[Sample]:
-    """Figaro: hair is head, all else unknown; the head's box is estimated from the hair.
+    """Figaro: hair is head, and boxes say where the heads are; see `_looked_at`.
 
     Half of these heads are seen from behind, of which the other sets have few.
     """
     folder = root / "figaro_hair" / "train"
     for path in _held_out(sorted((folder / "images").iterdir()), split):
         photo, hair = load_photo(path), _label(folder / "labels" / f"{path.stem}.png") > 127
-        if not hair.any():
-            continue
-        yield Sample(
+        sample = Sample(
             name=f"figaro_hair/{split}/{path.stem}",
             photo=photo,
-            plane=(hair * (HEAD | KNOWN | SEARCHED)).astype(np.uint8),
-            boxes=hair_box(hair),
+            plane=(hair * (HEAD | KNOWN)).astype(np.uint8),
+            boxes=NO_BOXES,
             ignored=NO_BOXES,
-            masked=True,
+            masked=False,
         )
+        yield from _looked_at([sample], "figaro_hair")
 
 
 def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
@@ -341,17 +318,27 @@ def scut_heads(root: Path, split: str) -> Iterator[Sample]:
 
 
 def person_crops(root: Path, split: str) -> Iterator[Sample]:
-    """People cut from ordinary photos, whose main head a pose model placed, small, on the face.
+    """People cut from ordinary photos: boxes; see `_looked_at`.
 
-    `person_crops.json` has what came of looking at all 1500, boxes as (left, top, right, bottom) in
-    thousandths of the width and the height. "heads" are all that a photo shows, the main person's
-    first, and that one wears a hat in "hats"; a photo without any is left out. In "open" photos
-    there are more, so only what is near a box is searched, as in photos that are not listed.
+    The set's own boxes, one a photo, were placed by a pose model, small, on the face.
     """
-    seen = json.loads(Path(__file__).with_name("person_crops.json").read_text("utf-8"))
-    hats, open_photos = set(seen["hats"]), set(seen["open"])
     paths = sorted((root / "person_crops" / "images").iterdir())
-    for sample in _boxed(root, "person_crops", split, paths if split == "train" else []):
+    yield from _looked_at(
+        _boxed(root, "person_crops", split, paths if split == "train" else []), "person_crops"
+    )
+
+
+def _looked_at(samples: Iterable[Sample], source: str) -> Iterator[Sample]:
+    """Give samples the boxes that somebody drew by eye, after a look at every photo of the source.
+
+    The source's .json has them as (left, top, right, bottom) in thousandths of the width and the
+    height. "heads" are all that a photo shows, the main person's first, and that one wears a hat
+    in "hats". In "open" photos there are more, so only what is near a box is searched, as in those
+    that are not listed. A photo without a box is left out.
+    """
+    seen = json.loads(Path(__file__).with_name(f"{source}.json").read_text("utf-8"))
+    hats, open_photos = set(seen["hats"]), set(seen["open"])
+    for sample in samples:
         stem = sample.name.rsplit("/", 1)[1]
         height, width = shape = sample.plane.shape
         if stem in seen["heads"]:
@@ -360,11 +347,12 @@ def person_crops(root: Path, split: str) -> Iterator[Sample]:
             ignored = _boxes(seen["doubtful"].get(stem, [])) * thousandth
             tags = (("hat",) if stem in hats else (), *((),) * (len(boxes) - 1))
             sample = replace(sample, boxes=boxes, ignored=ignored, tags=tags)
+        searched = np.ones(shape, bool)
         if stem not in seen["heads"] or stem in open_photos:
-            near = around(sample.boxes, shape, 1.5)
-            sample = replace(sample, plane=(near * SEARCHED).astype(np.uint8))
+            searched = around(sample.boxes, shape, 1.5)
+        plane = sample.plane & ~np.uint8(SEARCHED) | (searched * SEARCHED).astype(np.uint8)
         if len(sample.boxes):
-            yield sample
+            yield replace(sample, plane=plane)
 
 
 def wild(root: Path, split: str) -> Iterator[Sample]:
