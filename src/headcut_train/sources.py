@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -304,16 +305,26 @@ of a hundred that a finder took for heads there by mistake, nearly half were hea
 
 
 def scut_heads(root: Path, split: str) -> Iterator[Sample]:
-    """SCUT-HEAD part B: every head boxed, front, side and back, but for many that the border cuts.
+    """SCUT-HEAD part B: heads boxed, front, side and back, but for many that the border cuts.
 
-    Nothing at the border teaches that there is no head; scores go by the boxes that there are.
+    Nothing at the border teaches that there is no head, and what both networks took for heads by
+    mistake was looked at: `scut_heads.json` has the heads among that, as in `_looked_at`. Scores go
+    by the boxes of the set.
     """
+    drawn = _drawn("scut_heads")
     paths = sorted((root / "scut_heads" / "images").iterdir())
     for sample in _boxed(root, "scut_heads", split, _held_out(paths, split)):
         if split == "train":
             border = math.ceil(SCUT_BORDER * min(sample.plane.shape))
             inner = sample.plane[border:-border, border:-border]
-            sample = replace(sample, plane=np.pad(inner, border))
+            heads = _in_pixels(drawn["heads"], sample)
+            sample = replace(
+                sample,
+                plane=np.pad(inner, border),
+                boxes=np.concatenate([sample.boxes, heads]),
+                ignored=np.concatenate([sample.ignored, _in_pixels(drawn["doubtful"], sample)]),
+                tags=(*sample.tags, *((),) * len(heads)),
+            )
         yield sample
 
 
@@ -336,23 +347,38 @@ def _looked_at(samples: Iterable[Sample], source: str) -> Iterator[Sample]:
     in "hats". In "open" photos there are more, so only what is near a box is searched, as in those
     that are not listed. A photo without a box is left out.
     """
-    seen = json.loads(Path(__file__).with_name(f"{source}.json").read_text("utf-8"))
-    hats, open_photos = set(seen["hats"]), set(seen["open"])
+    drawn = _drawn(source)
+    hats, open_photos = set(drawn["hats"]), set(drawn["open"])
     for sample in samples:
-        stem = sample.name.rsplit("/", 1)[1]
-        height, width = shape = sample.plane.shape
-        if stem in seen["heads"]:
-            thousandth = np.array([width, height, width, height], np.float32) / 1000
-            boxes = _boxes(seen["heads"][stem]) * thousandth
-            ignored = _boxes(seen["doubtful"].get(stem, [])) * thousandth
+        stem, shape = _stem(sample), sample.plane.shape
+        if stem in drawn["heads"]:
+            boxes = _in_pixels(drawn["heads"], sample)
+            ignored = _in_pixels(drawn["doubtful"], sample)
             tags = (("hat",) if stem in hats else (), *((),) * (len(boxes) - 1))
             sample = replace(sample, boxes=boxes, ignored=ignored, tags=tags)
         searched = np.ones(shape, bool)
-        if stem not in seen["heads"] or stem in open_photos:
+        if stem not in drawn["heads"] or stem in open_photos:
             searched = around(sample.boxes, shape, 1.5)
         plane = sample.plane & ~np.uint8(SEARCHED) | (searched * SEARCHED).astype(np.uint8)
         if len(sample.boxes):
             yield replace(sample, plane=plane)
+
+
+def _drawn(source: str) -> dict[str, Any]:
+    """Return what was drawn by eye in a source's photos."""
+    drawn: dict[str, Any] = json.loads(Path(__file__).with_name(f"{source}.json").read_text("utf-8"))
+    return drawn
+
+
+def _stem(sample: Sample) -> str:
+    return sample.name.rsplit("/", 1)[1]
+
+
+def _in_pixels(boxes: dict[str, Any], sample: Sample) -> FloatArray:
+    """Return (N, 4), a sample's boxes in pixels, of boxes by stem in thousandths."""
+    height, width = sample.plane.shape
+    scale = np.array([width, height, width, height], np.float32) / 1000
+    return _boxes(boxes.get(_stem(sample), [])) * scale
 
 
 def wild(root: Path, split: str) -> Iterator[Sample]:
