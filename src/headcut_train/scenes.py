@@ -274,9 +274,13 @@ def _box_labels(sample: Sample, target: int | None) -> U8Array:
 
 
 def _near_look(sample: Sample, target: int | None, rng: Random) -> Box:
-    """Frame the head by its box or by its mask, as the runtime does, but less exactly."""
+    """Frame the head by its box or by its mask, as the runtime does, but less exactly.
+
+    The runtime's mask is a first one, which runs out of the head at some sides and lacks a part at
+    others: a network that is always shown the exact frame takes for head what reaches to it.
+    """
     head = sample.plane & HEAD
-    if target is not None and not (target == 0 and head.any() and rng.random() < 0.65):
+    if target is not None and not (target == 0 and head.any() and rng.random() < 0.6):
         return _crop_of(sample.boxes[target], rng)
     rows, columns = np.flatnonzero(head.any(1)), np.flatnonzero(head.any(0))
     exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
@@ -284,8 +288,14 @@ def _near_look(sample: Sample, target: int | None, rng: Random) -> Box:
         left, top, right, bottom = (float(v) for v in sample.boxes[0])
         exact = min(exact[0], left), min(exact[1], top), max(exact[2], right), max(exact[3], bottom)
     longest = max(exact[2] - exact[0], exact[3] - exact[1])
-    return _shifted(exact, float(longest * rng.uniform(1.05, 1.5)), rng)
+    wrong = longest * rng.uniform(*FRAME_ERROR, 4) * (rng.random(4) < FRAME_ERROR_SHARE)
+    left, top, right, bottom = exact + wrong * (-1, -1, 1, 1)
+    longest = max(right - left, bottom - top)
+    return _shifted((left, top, right, bottom), float(longest * rng.uniform(1.05, 1.5)), rng)
 
+
+FRAME_ERROR, FRAME_ERROR_SHARE = (-0.1, 0.3), 0.3
+"""By how much a side of a frame is off, outwards, by the head's longer side; share of sides."""
 
 CROPPED = (1.1, 2.9)
 """The least and the largest side of a crop around a box, in heads: the runtime's, 1.15 to 2.8."""
