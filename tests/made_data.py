@@ -114,8 +114,8 @@ def fraction_box(box: Box = HEAD_BOX, *, width: bool = True) -> dict[str, object
 
 def write_data(root: Path) -> Path:
     """Write every data set that training and evaluation read: two samples or eight of each."""
-    looked_at = Path(sources.__file__).with_name("figaro_hair.json")
-    figaro_stems = list(json.loads(looked_at.read_text())["heads"])  # others have no box
+    looked_at = json.loads((sources.LABELS / "figaro_hair.json").read_text())
+    figaro_stems = list(looked_at["heads"])  # others have no box
     for split in ("train", "val"):
         for i in range(2):
             stem = f"{split}{i}"

@@ -179,6 +179,48 @@ def test_lfw_hat_is_unknown(tmp_path: Path) -> None:
     assert sample.boxes[0][1] < 25
 
 
+def test_lfw_hat_that_somebody_saw_is_unknown(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cap beside which hair shows, or that is labelled in part, hides from the rule."""
+    _draw_by_eye(monkeypatch, tmp_path, "lfw_parts", {"hats": ["train0"], "wrong": []})
+    capped, bare = read(data, "lfw_parts")
+    for sample, known in ((capped, 0), (bare, KNOWN)):
+        assert bits(sample, (12, MIDDLE)) & (HEAD | KNOWN) == known
+        assert bits(sample, HAIR) & (HEAD | KNOWN) == HEAD | KNOWN
+        assert bits(sample, WALL) & (HEAD | KNOWN) == KNOWN
+
+
+@pytest.mark.parametrize("source", ["celebamask", "lfw_parts"])
+def test_wrong_masks_are_left_out(
+    source: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _draw_by_eye(monkeypatch, tmp_path, source, {"hats": [], "wrong": ["train0"]})
+    assert [sample.name for sample in read(data, source)] == [f"{source}/train/train1"]
+
+
+def test_heads_that_scut_missed_are_boxed_for_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores go by the set's own boxes."""
+    drawn = {stem: [[0, 0, 500, 250]] for stem in "0123"}
+    _draw_by_eye(monkeypatch, tmp_path, "scut_heads", {"heads": drawn, "doubtful": drawn})
+    training = read(data, "scut_heads")[0]
+    np.testing.assert_allclose(training.boxes[1:], [[0, 0, SIDE / 2, SIDE / 4]])
+    np.testing.assert_allclose(training.ignored, [[0, 0, SIDE / 2, SIDE / 4]])
+    assert training.tags == ((), ())
+    held_out = read(data, "scut_heads", "val")[0]
+    assert (len(held_out.boxes), len(held_out.ignored)) == (1, 0)
+
+
+def _draw_by_eye(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, source: str, drawn: dict[str, object]
+) -> None:
+    """Let a source's .json hold this."""
+    (folder / f"{source}.json").write_text(json.dumps(drawn))
+    monkeypatch.setattr(sources, "LABELS", folder)
+
+
 def test_lfw_dark_lenses_are_unknown(tmp_path: Path) -> None:
     """They are labelled as background, in the middle of a face."""
     label = lfw_label()
@@ -284,8 +326,7 @@ def test_person_crops_are_as_they_were_looked_at(
         "hats": ["alone"],
         "open": ["group"],
     }
-    (tmp_path / "person_crops.json").write_text(json.dumps(looked_at))
-    monkeypatch.setattr(sources, "__file__", str(tmp_path / "sources.py"))
+    _draw_by_eye(monkeypatch, tmp_path, "person_crops", looked_at)
 
     def samples(stem: str) -> list[Sample]:
         root = _one_person_crop(tmp_path / stem, head_line(stem, fraction_box()), stem)
@@ -307,7 +348,7 @@ def test_person_crops_are_as_they_were_looked_at(
 @pytest.mark.parametrize(("source", "least"), [("person_crops", 1500), ("figaro_hair", 800)])
 def test_heads_drawn_by_eye_are_in_the_photo(source: str, least: int) -> None:
     """And who wears a hat, or is beside others, has a box."""
-    seen = json.loads(Path(sources.__file__).with_name(f"{source}.json").read_text())
+    seen = json.loads((sources.LABELS / f"{source}.json").read_text())
     photos = (*seen["heads"].values(), *seen["doubtful"].values())
     boxes = np.array([box for heads in photos for box in heads])
     assert len(boxes) > least

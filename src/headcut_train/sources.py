@@ -32,6 +32,9 @@ ASPECT = 0.85
 """Width by height of a head's box where only its height is labelled (median in SCUT-HEAD: 0.88)."""
 
 
+LABELS = Path(__file__).with_name("labels")
+"""What the sets do not say of their photos, by eye; each reader says what of it."""
+
 NO_BOXES = np.zeros((0, 4), np.float32)
 
 
@@ -128,8 +131,14 @@ def around(boxes: FloatArray, shape: tuple[int, int], reach: float) -> BoolArray
 
 
 def celebamask(root: Path, split: str) -> Iterator[Sample]:
-    """CelebAMask-HQ: tight portraits, every pixel known; class 17 is the neck."""
+    """CelebAMask-HQ: tight portraits, every pixel known; class 17 is the neck.
+
+    Masks with arms and hands in them teach nothing: `labels/celebamask.json` has those.
+    """
+    wrong = set(_drawn("celebamask")["wrong"])
     for path, photo, label in _pairs(root / "celebamask" / split):
+        if path.stem in wrong:
+            continue
         head = (label >= 1) & (label <= 15)
         face = np.isin(label, (1, 2, 4, 5, 6, 7, 10, 11, 12))
         if not face.any():
@@ -165,10 +174,15 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
     """LFW parts: red hair, green skin with the neck in it, blue the rest, on superpixels.
 
     Green below the highest chin is unknown to a score; well below the lowest one it is neck.
-    Hats and dark lenses are blue, which is wrong: blue above a head that begins too low, and blue
-    within a face, are unknown too.
+    Hats and dark lenses are blue, which is wrong: blue within a face is unknown too, and so is what
+    is above a head that begins too low or wears a hat by `labels/lfw_parts.json`. Masks that are
+    "wrong" by that file are left out.
     """
+    seen = _drawn("lfw_parts")
+    hats, wrong = set(seen["hats"]), set(seen["wrong"])
     for path, photo, label in _pairs(root / "lfw_parts" / split):
+        if path.stem in wrong:
+            continue
         hair, skin = label[..., 0] > 127, label[..., 1] > 127
         rows = np.arange(len(label))[:, None]
         below = rows >= LFW_CHIN[0] * len(label)
@@ -179,7 +193,7 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
         boxes = skull_box(head, float(min(lowest_skin, LFW_CHIN[1] * len(label))))
         hat = np.zeros_like(head)
         middle = head[:, int(0.4 * head.shape[1]) : int(0.6 * head.shape[1])].mean(axis=1)
-        if (middle > 0.5).argmax() > LFW_HAT * len(label):
+        if path.stem in hats or (middle > 0.5).argmax() > LFW_HAT * len(label):
             left, _, right, bottom = boxes[0]
             brim = 0.3 * (right - left)
             hat[: int(bottom), max(0, int(left - brim)) : int(right + brim)] = True
@@ -307,9 +321,9 @@ of a hundred that a finder took for heads there by mistake, nearly half were hea
 def scut_heads(root: Path, split: str) -> Iterator[Sample]:
     """SCUT-HEAD part B: heads boxed, front, side and back, but for many that the border cuts.
 
-    Nothing at the border teaches that there is no head, and what both networks took for heads by
-    mistake was looked at: `scut_heads.json` has the heads among that, as in `_looked_at`. Scores go
-    by the boxes of the set.
+    Nothing at the border teaches that there is no head. What both networks took for heads by
+    mistake was looked at: `labels/scut_heads.json` has the heads among that, in the form of
+    `_looked_at`. Scores go by the boxes of the set.
     """
     drawn = _drawn("scut_heads")
     paths = sorted((root / "scut_heads" / "images").iterdir())
@@ -342,7 +356,7 @@ def person_crops(root: Path, split: str) -> Iterator[Sample]:
 def _looked_at(samples: Iterable[Sample], source: str) -> Iterator[Sample]:
     """Give samples the boxes that somebody drew by eye, after a look at every photo of the source.
 
-    The source's .json has them as (left, top, right, bottom) in thousandths of the width and the
+    `labels/SOURCE.json` has them as (left, top, right, bottom) in thousandths of the width and the
     height. "heads" are all that a photo shows, the main person's first, and that one wears a hat
     in "hats". In "open" photos there are more, so only what is near a box is searched, as in those
     that are not listed. A photo without a box is left out.
@@ -365,8 +379,8 @@ def _looked_at(samples: Iterable[Sample], source: str) -> Iterator[Sample]:
 
 
 def _drawn(source: str) -> dict[str, Any]:
-    """Return what was drawn by eye in a source's photos."""
-    drawn: dict[str, Any] = json.loads(Path(__file__).with_name(f"{source}.json").read_text("utf-8"))
+    """Return what somebody drew, or said, of a source's photos."""
+    drawn: dict[str, Any] = json.loads((LABELS / f"{source}.json").read_text("utf-8"))
     return drawn
 
 
