@@ -114,25 +114,28 @@ def fraction_box(box: Box = HEAD_BOX, *, width: bool = True) -> dict[str, object
 
 def write_data(root: Path) -> Path:
     """Write every data set that training and evaluation read: two samples or eight of each."""
-    looked_at = json.loads((sources.LABELS / "figaro_hair.json").read_text())
-    figaro_stems = list(looked_at["heads"])  # others have no box
     for split in ("train", "val"):
         for i in range(2):
             stem = f"{split}{i}"
             write_pair(root / "celebamask" / split, stem, portrait_photo(), celebamask_label())
             write_pair(root / "lfw_parts" / split, stem, portrait_photo(), lfw_label())
     for i in range(8):
-        write_pair(root / "figaro_hair/train", figaro_stems[i], portrait_photo(), figaro_label())
+        write_pair(
+            root / "figaro_hair/train", _seen("figaro_hair")[i], portrait_photo(), figaro_label()
+        )
         write_pair(root / "clothing_coparsing/train", str(i), full_body_photo(), full_body_label())
     (root / "scenes").mkdir()
     for i in range(8):
         empty_photo().save(root / "scenes" / f"{i}.webp")
-    for name, count in (("scut_heads", 8), ("person_crops", 2)):
+    for name, stems in (
+        ("scut_heads", [str(i) for i in range(8)]),
+        ("person_crops", _seen("person_crops")[:2]),
+    ):
         (root / name / "images").mkdir(parents=True)
-        for i in range(count):
-            portrait_photo().save(root / name / "images" / f"{i}.webp", lossless=True)
-        lines = [head_line(str(i), fraction_box(width=name == "scut_heads")) for i in range(count)]
-        (root / name / "heads.jsonl").write_text("".join(lines))
+        for stem in stems:
+            portrait_photo().save(root / name / "images" / f"{stem}.webp", lossless=True)
+    lines = [head_line(str(i), fraction_box()) for i in range(8)]
+    (root / "scut_heads/heads.jsonl").write_text("".join(lines))
     (root / "wild").mkdir()
     for stem in ("a", "b"):
         portrait_photo().save(root / "wild" / f"{stem}.webp", lossless=True)
@@ -140,6 +143,12 @@ def write_data(root: Path) -> Path:
         head_line("a", fraction_box(width=False)) + head_line("b", fraction_box(), crowd=True)
     )
     return root
+
+
+def _seen(source: str) -> list[str]:
+    """Return names of photos in which somebody drew boxes: the others are not read."""
+    heads = json.loads((sources.LABELS / f"{source}.json").read_text())["heads"]
+    return [stem for stem, boxes in heads.items() if boxes]
 
 
 def oval(shape: tuple[int, int], box: Box) -> np.ndarray:

@@ -172,10 +172,32 @@ def test_hair_is_head_beyond_the_box_and_known_around(monkeypatch: pytest.Monkey
     assert head[65, 80] == 255  # the face
     assert known[100, 80] == 0  # the neck
     assert (head[65, 30:50].max(), known[65, 30:50].min()) == (0, 255)
+
+
+def test_hair_is_framed_together_with_its_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "FRAME_ERROR_SHARE", 0)
+    sample = red_head_sample((60.0, 40.0, 100.0, 90.0), masked=False)
+    sample.plane[40:52, 60:100] |= HEAD
     for seed in range(20):
         left, top, right, bottom = scenes._near_look(sample, 0, np.random.default_rng(seed))
-        assert left < 80 < right
-        assert top < 65 < bottom
+        assert left < 65
+        assert right > 95
+        assert top < 45
+        assert bottom > 85
+
+
+def test_frames_are_off_at_some_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the runtime's are, whose first mask is not exact."""
+
+    def widest(share: float) -> float:
+        monkeypatch.setattr(scenes, "FRAME_ERROR_SHARE", share)
+        looks = [scenes._near_look(sample, 0, np.random.default_rng(seed)) for seed in range(60)]
+        return max(right - left for left, _, right, _ in looks) / 50
+
+    monkeypatch.setattr(scenes, "CROPPED", (1.0, 1.0))
+    sample = red_head_sample((60.0, 40.0, 100.0, 90.0))
+    assert widest(0) < 1.52
+    assert widest(0.3) > 1.55
 
 
 def test_what_may_be_a_head_is_unknown_to_the_segmenter() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from made_data import (
     NECK_BOX,
     SIDE,
     drawn_portrait,
+    figaro_label,
     fraction_box,
     full_body_label,
     full_body_photo,
@@ -28,10 +30,10 @@ from made_data import (
 from PIL import Image
 
 from headcut.errors import OptionError
+from headcut.find import intersection_over_union
 from headcut_train import sources
 from headcut_train.cache import CachedSource
 from headcut_train.sources import (
-    ASPECT,
     HEAD,
     KNOWN,
     NECK,
@@ -91,7 +93,7 @@ def test_one_in_seven_is_held_out_where_there_is_no_folder_for_it(source: str, d
 def test_sets_for_one_purpose_stay_out_of_the_other(
     source: str, train: int, val: int, data: Path
 ) -> None:
-    """A pose model's guesses measure nothing; `wild` is never trained on."""
+    """All person crops are for training; `wild` is never trained on."""
     assert (len(read(data, source)), len(read(data, source, "val"))) == (train, val)
 
 
@@ -240,11 +242,21 @@ def test_lfw_box_is_the_skull(data: Path) -> None:
 # ---------------------------------------------------------------- Figaro
 
 
-def test_figaro_hair_is_head_and_of_all_else_boxes_tell(data: Path) -> None:
-    sample = read(data, "figaro_hair")[0]
+def test_figaro_hair_is_head_and_of_all_else_boxes_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hair apart from the first head is another's."""
+    label = figaro_label()
+    label.paste(255, (80, 10, 90, 20))
+    for stem in "01":  # the first is held out
+        write_pair(tmp_path / "figaro_hair/train", stem, portrait_photo(), label)
+    box = [v / SIDE * 1000 for v in HEAD_BOX]
+    drawn = {"heads": {"1": [box]}, "doubtful": {}, "hats": [], "open": []}
+    _draw_by_eye(monkeypatch, tmp_path, "figaro_hair", drawn)
+    (sample,) = read(tmp_path, "figaro_hair")
     assert bits(sample, HAIR) == HEAD | KNOWN | SEARCHED
-    assert bits(sample, FACE) == bits(sample, WALL) == SEARCHED
-    assert len(sample.boxes) == 1
+    assert bits(sample, FACE) == bits(sample, WALL) == bits(sample, (15, 85)) == SEARCHED
+    np.testing.assert_allclose(sample.boxes, [HEAD_BOX], rtol=1e-5)
     assert not sample.masked
 
 
@@ -300,22 +312,6 @@ def test_scut_boxes_are_pixels_and_everything_but_the_border_is_searched(data: P
     assert not sample.masked
 
 
-def test_person_crops_that_nobody_looked_at_know_only_what_is_near_the_head(data: Path) -> None:
-    """Other people in the crop are not labelled."""
-    sample = read(data, "person_crops")[0]
-    ((left, top, right, bottom),) = sample.boxes
-    assert (top, bottom) == pytest.approx((HEAD_BOX[1], HEAD_BOX[3]))
-    assert right - left == pytest.approx(ASPECT * (bottom - top))
-    assert bits(sample, FACE) == SEARCHED
-    assert bits(sample, (40, 95)) == SEARCHED
-    small = (42.0, 42.0, 54.0, 54.0)
-    line = head_line("0", fraction_box(small, width=False))
-    data_of_one = _one_person_crop(data.parent / "one", line)
-    (sample,) = read(data_of_one, "person_crops")
-    assert bits(sample, (48, 48)) == SEARCHED
-    assert bits(sample, (48, 80)) == bits(sample, (5, 48)) == 0
-
-
 def test_person_crops_are_as_they_were_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,12 +324,10 @@ def test_person_crops_are_as_they_were_looked_at(
     }
     _draw_by_eye(monkeypatch, tmp_path, "person_crops", looked_at)
 
-    def samples(stem: str) -> list[Sample]:
-        root = _one_person_crop(tmp_path / stem, head_line(stem, fraction_box()), stem)
-        Image.new("RGB", (100, 200)).save(root / f"person_crops/images/{stem}.webp")
-        return read(root, "person_crops")
-
-    (alone,), (group,) = samples("alone"), samples("group")
+    (tmp_path / "person_crops/images").mkdir(parents=True)
+    for stem in ("alone", "group", "nobody", "unseen"):
+        Image.new("RGB", (100, 200)).save(tmp_path / f"person_crops/images/{stem}.webp")
+    alone, group = read(tmp_path, "person_crops")
     np.testing.assert_allclose(alone.boxes, [[10, 40, 30, 100]], rtol=1e-5)
     np.testing.assert_allclose(alone.ignored, [[50, 0, 60, 20]], rtol=1e-5)
     assert alone.tags == (("hat",),)
@@ -342,12 +336,13 @@ def test_person_crops_are_as_they_were_looked_at(
     assert group.plane[0, 0] == group.plane[79, 69] == SEARCHED
     assert not group.plane[80:].any()
     assert not group.plane[:, 70:].any()
-    assert samples("nobody") == []
 
 
-@pytest.mark.parametrize(("source", "least"), [("person_crops", 1500), ("figaro_hair", 800)])
+@pytest.mark.parametrize(
+    ("source", "least"), [("person_crops", 2000), ("figaro_hair", 800), ("scut_heads", 400)]
+)
 def test_heads_drawn_by_eye_are_in_the_photo(source: str, least: int) -> None:
-    """And who wears a hat, or is beside others, has a box."""
+    """And each of them once; who wears a hat, or is beside others, has a box."""
     seen = json.loads((sources.LABELS / f"{source}.json").read_text())
     photos = (*seen["heads"].values(), *seen["doubtful"].values())
     boxes = np.array([box for heads in photos for box in heads])
@@ -356,29 +351,31 @@ def test_heads_drawn_by_eye_are_in_the_photo(source: str, least: int) -> None:
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     assert centres.min() > -20
     assert centres.max() < 1020
-    named = {*seen["hats"], *seen["open"], *seen["doubtful"]}
+    for heads in seen["heads"].values():
+        assert all(intersection_over_union(a, b) < 0.5 for a, b in combinations(heads, 2))
+    named = {*seen.get("hats", ()), *seen.get("open", ())}
     assert named <= {stem for stem, heads in seen["heads"].items() if heads}
 
 
-def _one_person_crop(root: Path, line: str, stem: str = "0") -> Path:
-    (root / "person_crops/images").mkdir(parents=True)
-    portrait_photo().save(root / f"person_crops/images/{stem}.webp")
-    (root / "person_crops/heads.jsonl").write_text(line)
+def _one_of_scut(root: Path, line: str) -> Path:
+    (root / "scut_heads/images").mkdir(parents=True)
+    for stem in "01":  # the first is held out
+        portrait_photo().save(root / f"scut_heads/images/{stem}.webp")
+    (root / "scut_heads/heads.jsonl").write_text(line)
     return root
 
 
 def test_doubtful_heads_are_neither_right_nor_wrong(tmp_path: Path) -> None:
     doubtful = fraction_box((0, 0, 12, 12)) | {"ignore": True, "note": "statue"}
-    line = head_line("0", fraction_box(), doubtful)
-    (sample,) = read(_one_person_crop(tmp_path, line), "person_crops")
+    (sample,) = read(_one_of_scut(tmp_path, head_line("1", fraction_box(), doubtful)), "scut_heads")
     assert len(sample.boxes) == 1
     np.testing.assert_allclose(sample.ignored, [(0, 0, 12, 12)], atol=1e-4)
 
 
 def test_photo_that_nobody_labelled_is_left_out(tmp_path: Path) -> None:
     """A photo without a line is not a photo without heads."""
-    root = _one_person_crop(tmp_path, head_line("another", fraction_box()))
-    assert read(root, "person_crops") == []
+    root = _one_of_scut(tmp_path, head_line("another", fraction_box()))
+    assert read(root, "scut_heads") == []
 
 
 def test_crowd_is_not_searched(data: Path) -> None:
@@ -440,6 +437,14 @@ def test_missing_data_set_is_named_with_the_option(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"cannot prepare celebamask/train: .*check --data") as e:
         CachedSource(tmp_path / "nowhere", tmp_path, "celebamask", "train")
     assert "\n" not in str(e.value)
+
+
+def test_photo_that_is_damaged_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "celebamask/train"
+    write_pair(folder, "0", portrait_photo(), drawn_portrait(0, 18, 17, 1, 13))
+    (folder / "images/0.webp").write_bytes(b"RIFF")
+    with pytest.raises(OptionError, match=r"images/0\.webp"):
+        CachedSource(tmp_path, tmp_path / "cache", "celebamask", "train")
 
 
 def test_label_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from headcut.errors import OptionError
+from headcut.errors import OptionError, PhotoError
 from headcut.geometry import FloatArray
 from headcut_train.sources import READERS, Reader, Sample
 
@@ -38,7 +38,7 @@ class CachedSource(Sequence[Sample]):
             cache.mkdir(parents=True, exist_ok=True)
             try:
                 _write((reader or READERS[source])(data, split), pixels, index)
-            except OSError as error:
+            except (OSError, PhotoError) as error:
                 reason = f"cannot prepare {source}/{split}: {error}"
                 raise OptionError(f"{data}: {reason}; check --data and --cache") from error
         self._rows: list[dict[str, Any]] = json.loads(index.read_text())

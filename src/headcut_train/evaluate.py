@@ -32,7 +32,7 @@ from headcut_train.sources import HEAD, KNOWN, NECK, SEARCHED, Sample
 
 MASKED_SETS = ("celebamask", "lfw_parts", "clothing_coparsing")
 FOUND_SETS = ("scenes", "scut_heads", "figaro_hair", "wild")
-"""In Figaro boxes are estimated, and a false head counts only where its middle is hair."""
+"""Sets whose heads are boxed, or that have none."""
 
 COMPOSED, COMPOSED_PHOTOS, COMPOSED_PX = "composed", 100, 768
 """Name, number and side of the pictures set together from held-out people and scenes."""

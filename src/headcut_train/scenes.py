@@ -134,7 +134,7 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
     whole_person = (sample.plane[::8, ::8] & PERSON).any()
     if whole_person and not sample.shows_hat and rng.random() < HATTED_SHARE:
         sample = _hatted(sample, sources, rng)
-    target = int(rng.integers(len(sample.boxes))) if len(sample.boxes) else None
+    target = int(rng.integers(len(sample.boxes)))
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
     look = _near_look(sample, target, rng)
     angle = _angle(rng)
@@ -237,7 +237,7 @@ def _mask_labels(sample: Sample) -> tuple[U8Array, ...]:
     return labels, np.asarray(Image.merge("RGB", [bands[NECK]] * 3))
 
 
-def _box_labels(sample: Sample, target: int | None) -> U8Array:
+def _box_labels(sample: Sample, target: int) -> U8Array:
     """Draw weak labels from boxes, as in `_mask_labels`, with the target box's head alone as head.
 
     The core of the ellipse in a box is surely head; the ring around it (wider below, where hair
@@ -252,7 +252,8 @@ def _box_labels(sample: Sample, target: int | None) -> U8Array:
     hair = Image.fromarray(sample.plane).point(_BIT_TABLES[HEAD])
     draw_known, draw_head = ImageDraw.Draw(known), ImageDraw.Draw(head)
     for box in sample.ignored:
-        draw_known.rectangle(tuple(float(v) for v in box), fill=0)
+        for plane in (known, hair):
+            ImageDraw.Draw(plane).rectangle(tuple(float(v) for v in box), fill=0)
     for i in np.argsort(sample.boxes[:, 3] - sample.boxes[:, 1]):
         left, top, right, bottom = (float(v) for v in sample.boxes[i])
         w, h = right - left, bottom - top
@@ -273,14 +274,14 @@ def _box_labels(sample: Sample, target: int | None) -> U8Array:
     return np.stack(planes, axis=-1)
 
 
-def _near_look(sample: Sample, target: int | None, rng: Random) -> Box:
+def _near_look(sample: Sample, target: int, rng: Random) -> Box:
     """Frame the head by its box or by its mask, as the runtime does, but less exactly.
 
     The runtime's mask is a first one, which runs out of the head at some sides and lacks a part at
     others: a network that is always shown the exact frame takes for head what reaches to it.
     """
     head = sample.plane & HEAD
-    if target is not None and not (target == 0 and head.any() and rng.random() < 0.6):
+    if not (target == 0 and head.any() and rng.random() < 0.6):
         return _crop_of(sample.boxes[target], rng)
     rows, columns = np.flatnonzero(head.any(1)), np.flatnonzero(head.any(0))
     exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)

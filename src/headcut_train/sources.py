@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from headcut.errors import PhotoError
 from headcut.geometry import BoolArray, FloatArray, U8Array, connected
 from headcut.photo import load_photo
 
@@ -33,7 +34,7 @@ ASPECT = 0.85
 
 
 LABELS = Path(__file__).with_name("labels")
-"""What the sets do not say of their photos, by eye; each reader says what of it."""
+"""What somebody saw in the photos that the sets do not say, one file a set; see its reader."""
 
 NO_BOXES = np.zeros((0, 4), np.float32)
 
@@ -48,7 +49,8 @@ class Sample:
         plane: (H, W) uint8 of the bits above.
         boxes: (N, 4) float32, left, top, right, bottom in pixels; N may be 0.
         ignored: (M, 4) float32 boxes of doubtful heads, neither right nor wrong to find.
-        masked: the plane's `HEAD` bit follows a drawn mask; otherwise only boxes are known.
+        masked: the plane's `HEAD` bit is the whole head; otherwise boxes tell where heads are, and
+            `HEAD`, if any, is but the first head's hair.
         tags: of each box, words on its view and state, where they are labelled.
         mistaken: (K, 4) float32 boxes that a finder took for heads by mistake; see `mistakes`.
         trap: nobody is in the photo, yet both networks together took those for heads.
@@ -73,11 +75,18 @@ class Sample:
 
     @property
     def shows_hat(self) -> bool:
-        """Whether somebody in the photo wears a hat."""
+        """Whether somebody in the photo is labelled as wearing a hat."""
         return any("hat" in words for words in self.tags)
 
 
 Reader = Callable[[Path, str], Iterator[Sample]]
+
+
+def _photo(path: Path) -> U8Array:
+    try:
+        return load_photo(path)
+    except PhotoError as error:
+        raise PhotoError(f"{path}: {error}") from error
 
 
 def _label(path: Path) -> U8Array:
@@ -96,7 +105,7 @@ def _held_out(paths: list[Path], split: str) -> list[Path]:
 
 def _pairs(folder: Path) -> Iterator[tuple[Path, U8Array, U8Array]]:
     for path in sorted((folder / "images").iterdir()):
-        yield path, load_photo(path), _label(folder / "labels" / f"{path.stem}.png")
+        yield path, _photo(path), _label(folder / "labels" / f"{path.stem}.png")
 
 
 def skull_box(head: BoolArray, chin: float) -> FloatArray:
@@ -175,8 +184,8 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
 
     Green below the highest chin is unknown to a score; well below the lowest one it is neck.
     Hats and dark lenses are blue, which is wrong: blue within a face is unknown too, and so is what
-    is above a head that begins too low or wears a hat by `labels/lfw_parts.json`. Masks that are
-    "wrong" by that file are left out.
+    is above or beside a head that begins too low, or wears a hat by `labels/lfw_parts.json`. Masks
+    that are "wrong" by that file are left out.
     """
     seen = _drawn("lfw_parts")
     hats, wrong = set(seen["hats"]), set(seen["wrong"])
@@ -219,20 +228,18 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
 def figaro_hair(root: Path, split: str) -> Iterator[Sample]:
     """Figaro: hair is head, and boxes say where the heads are; see `_looked_at`.
 
-    Half of these heads are seen from behind, of which the other sets have few.
+    Half of these heads are seen from behind, of which the other sets have few. Hair that is not
+    connected with the first box is somebody else's.
     """
     folder = root / "figaro_hair" / "train"
-    for path in _held_out(sorted((folder / "images").iterdir()), split):
-        photo, hair = load_photo(path), _label(folder / "labels" / f"{path.stem}.png") > 127
-        sample = Sample(
-            name=f"figaro_hair/{split}/{path.stem}",
-            photo=photo,
-            plane=(hair * (HEAD | KNOWN)).astype(np.uint8),
-            boxes=NO_BOXES,
-            ignored=NO_BOXES,
-            masked=False,
-        )
-        yield from _looked_at([sample], "figaro_hair")
+    paths = _held_out(sorted((folder / "images").iterdir()), split)
+    for sample in _looked_at("figaro_hair", split, paths):
+        hair = _label(folder / "labels" / f"{_stem(sample)}.png") > 127
+        left, top, right, bottom = np.maximum(sample.boxes[0], 0).astype(int)
+        first = np.zeros_like(hair)
+        first[top:bottom, left:right] = True
+        own = connected(hair, first)
+        yield replace(sample, plane=sample.plane | (own * (HEAD | KNOWN)).astype(np.uint8))
 
 
 def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
@@ -244,7 +251,7 @@ def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
     """
     folder = root / "clothing_coparsing" / "train"
     for path in _held_out(sorted((folder / "images").iterdir()), split):
-        photo, label = load_photo(path), _label(folder / "labels" / f"{path.stem}.png")
+        photo, label = _photo(path), _label(folder / "labels" / f"{path.stem}.png")
         worn = np.isin(label, (17, 19, 20, 47))
         person = label > 0
         if worn.sum() < 30:
@@ -285,7 +292,7 @@ def _boxed(root: Path, folder: str, split: str, stems: list[Path]) -> Iterator[S
     for path in stems:
         if path.stem not in labels:
             continue
-        photo = load_photo(path)
+        photo = _photo(path)
         height, width = photo.shape[:2]
         heads, ignored, tags = [], [], []
         for head in labels[path.stem]["heads"]:
@@ -331,12 +338,14 @@ def scut_heads(root: Path, split: str) -> Iterator[Sample]:
         if split == "train":
             border = math.ceil(SCUT_BORDER * min(sample.plane.shape))
             inner = sample.plane[border:-border, border:-border]
-            heads = _in_pixels(drawn["heads"], sample)
+            stem, shape = _stem(sample), sample.plane.shape
+            heads = _in_pixels(drawn["heads"], stem, shape)
+            doubtful = _in_pixels(drawn["doubtful"], stem, shape)
             sample = replace(
                 sample,
                 plane=np.pad(inner, border),
                 boxes=np.concatenate([sample.boxes, heads]),
-                ignored=np.concatenate([sample.ignored, _in_pixels(drawn["doubtful"], sample)]),
+                ignored=np.concatenate([sample.ignored, doubtful]),
                 tags=(*sample.tags, *((),) * len(heads)),
             )
         yield sample
@@ -348,34 +357,36 @@ def person_crops(root: Path, split: str) -> Iterator[Sample]:
     The set's own boxes, one a photo, were placed by a pose model, small, on the face.
     """
     paths = sorted((root / "person_crops" / "images").iterdir())
-    yield from _looked_at(
-        _boxed(root, "person_crops", split, paths if split == "train" else []), "person_crops"
-    )
+    yield from _looked_at("person_crops", split, paths if split == "train" else [])
 
 
-def _looked_at(samples: Iterable[Sample], source: str) -> Iterator[Sample]:
-    """Give samples the boxes that somebody drew by eye, after a look at every photo of the source.
+def _looked_at(source: str, split: str, paths: list[Path]) -> Iterator[Sample]:
+    """Samples of photos in which somebody has drawn the boxes, after a look at every photo.
 
     `labels/SOURCE.json` has them as (left, top, right, bottom) in thousandths of the width and the
     height. "heads" are all that a photo shows, the main person's first, and that one wears a hat
-    in "hats". In "open" photos there are more, so only what is near a box is searched, as in those
-    that are not listed. A photo without a box is left out.
+    in "hats". In "open" photos there are more, so only what is near a box is searched. A photo
+    without a box is left out.
     """
     drawn = _drawn(source)
     hats, open_photos = set(drawn["hats"]), set(drawn["open"])
-    for sample in samples:
-        stem, shape = _stem(sample), sample.plane.shape
-        if stem in drawn["heads"]:
-            boxes = _in_pixels(drawn["heads"], sample)
-            ignored = _in_pixels(drawn["doubtful"], sample)
-            tags = (("hat",) if stem in hats else (), *((),) * (len(boxes) - 1))
-            sample = replace(sample, boxes=boxes, ignored=ignored, tags=tags)
-        searched = np.ones(shape, bool)
-        if stem not in drawn["heads"] or stem in open_photos:
-            searched = around(sample.boxes, shape, 1.5)
-        plane = sample.plane & ~np.uint8(SEARCHED) | (searched * SEARCHED).astype(np.uint8)
-        if len(sample.boxes):
-            yield replace(sample, plane=plane)
+    for path in paths:
+        if not drawn["heads"].get(path.stem):
+            continue
+        photo = _photo(path)
+        shape = photo.shape[:2]
+        boxes = _in_pixels(drawn["heads"], path.stem, shape)
+        is_open = path.stem in open_photos
+        searched = around(boxes, shape, 1.5) if is_open else np.ones(shape, bool)
+        yield Sample(
+            name=f"{source}/{split}/{path.stem}",
+            photo=photo,
+            plane=(searched * SEARCHED).astype(np.uint8),
+            boxes=boxes,
+            ignored=_in_pixels(drawn["doubtful"], path.stem, shape),
+            masked=False,
+            tags=(("hat",) if path.stem in hats else (), *((),) * (len(boxes) - 1)),
+        )
 
 
 def _drawn(source: str) -> dict[str, Any]:
@@ -388,11 +399,11 @@ def _stem(sample: Sample) -> str:
     return sample.name.rsplit("/", 1)[1]
 
 
-def _in_pixels(boxes: dict[str, Any], sample: Sample) -> FloatArray:
-    """Return (N, 4), a sample's boxes in pixels, of boxes by stem in thousandths."""
-    height, width = sample.plane.shape
+def _in_pixels(boxes: dict[str, Any], stem: str, shape: tuple[int, ...]) -> FloatArray:
+    """Return (N, 4), a photo's boxes in pixels, of boxes by stem in thousandths."""
+    height, width = shape
     scale = np.array([width, height, width, height], np.float32) / 1000
-    return _boxes(boxes.get(_stem(sample), [])) * scale
+    return _boxes(boxes.get(stem, [])) * scale
 
 
 def wild(root: Path, split: str) -> Iterator[Sample]:
@@ -404,7 +415,7 @@ def wild(root: Path, split: str) -> Iterator[Sample]:
 def scenes(root: Path, split: str) -> Iterator[Sample]:
     """Photos without any person."""
     for path in _held_out(sorted((root / "scenes").iterdir()), split):
-        photo = load_photo(path)
+        photo = _photo(path)
         yield Sample(
             name=f"scenes/{split}/{path.stem}",
             photo=photo,
