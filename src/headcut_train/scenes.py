@@ -54,13 +54,13 @@ class Picture:
 HARD_TRIES = 4
 """Hats and traps are rare and hard: of so many samples drawn, the first with one is taken."""
 
-OTHER_TRIES = {"scenes": 8, "person_crops": 2}
-"""The same for sources with the hardest, faces of dogs, and with many: a third there wears hats."""
+COMMON_TRIES = {"person_crops": 2}
+"""The same for sources in which they are common: a third there wears hats."""
 
 
 def _pick(sources: Sources, name: str, rng: Random) -> Sample:
     samples = sources[name]
-    for _ in range(OTHER_TRIES.get(name, HARD_TRIES)):
+    for _ in range(COMMON_TRIES.get(name, HARD_TRIES)):
         sample = samples[int(rng.integers(len(samples)))]
         if sample.trap or sample.shows_hat:
             break
