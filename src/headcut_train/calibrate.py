@@ -40,6 +40,9 @@ MOST_PHOTOS_A_SET = 150
 MOST_SCENES_WITH_FALSE = 0.01
 """The threshold lets a false head into at most this share of the photos without people."""
 
+THRESHOLD_MARGIN = 0.02
+"""What is added to the least such threshold: the photos are few, and one more decides."""
+
 
 @dataclass
 class Observations:
@@ -139,13 +142,16 @@ def chances(calibration: Calibration, observed: Observations) -> FloatArray:
     return chance
 
 
-def least_threshold(calibration: Calibration, scenes: Observations) -> float:
-    """Return the least hundredth that lets false heads into few enough photos without people."""
+def safe_threshold(calibration: Calibration, scenes: Observations) -> float:
+    """Return a threshold that lets false heads into few enough photos without people.
+
+    It is the least such hundredth, and `THRESHOLD_MARGIN` more.
+    """
     chance, photo = chances(calibration, scenes), np.array(scenes.photo, int)
     for hundredth in range(5, 96):
         with_false = len(np.unique(photo[chance >= hundredth / 100]))
         if with_false <= MOST_SCENES_WITH_FALSE * scenes.photos:
-            return hundredth / 100
+            return round(hundredth / 100 + THRESHOLD_MARGIN, 2)
     return 0.95
 
 

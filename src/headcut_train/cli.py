@@ -27,8 +27,8 @@ from headcut_train.calibrate import (
     MOST_PHOTOS_A_SET,
     draw_reliability,
     fit,
-    least_threshold,
     observe,
+    safe_threshold,
     write_calibration,
 )
 from headcut_train.evaluate import as_text, contact_sheet, evaluate
@@ -250,7 +250,7 @@ def calibrate(
         step = max(1, -(-len(source) // MOST_PHOTOS_A_SET))
         observed[name] = observe(proposer, closer, [source[i] for i in range(0, len(source), step)])
     fitted = fit({name: observed[name] for name in FITTED_ON})
-    threshold = least_threshold(fitted, observed["scenes"])
+    threshold = safe_threshold(fitted, observed["scenes"])
     write_calibration(finder, fitted, threshold)
     typer.echo(f"{finder}: {fitted}, threshold {threshold:g}")
     if curve:
