@@ -88,6 +88,8 @@ def test_threshold_lets_few_scenes_have_a_false_head() -> None:
     assert safe_threshold(calibration, scenes) == pytest.approx(0.71)
     scenes.photo = [0, 1, 2, 2]
     assert safe_threshold(calibration, scenes) == pytest.approx(0.50)
+    scenes = observed((0.9, 0.5, 0.5, False))
+    assert safe_threshold(calibration, scenes) == 0.95
 
 
 class Proposer(HeadFinder):

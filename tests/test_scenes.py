@@ -163,7 +163,7 @@ def test_head_in_front_hides_the_target(monkeypatch: pytest.MonkeyPatch) -> None
     assert not labels[..., 0].all()
 
 
-def test_hair_is_head_beyond_the_box_and_known_around(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hair_is_head_beyond_the_box_and_known_around() -> None:
     """Where hair is masked but the face is not, the box tells of the face, the mask of the rest."""
     sample = red_head_sample((60.0, 40.0, 100.0, 90.0), masked=False)
     sample.plane[20:160, 50:60] |= HEAD

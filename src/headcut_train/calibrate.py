@@ -146,13 +146,13 @@ def chances(calibration: Calibration, observed: Observations) -> FloatArray:
 def safe_threshold(calibration: Calibration, scenes: Observations) -> float:
     """Return a threshold that lets false heads into few enough photos without people.
 
-    It is the least such hundredth, and `THRESHOLD_MARGIN` more.
+    It is the least such hundredth, and `THRESHOLD_MARGIN` more; 0.95 at the most.
     """
     chance, photo = chances(calibration, scenes), np.array(scenes.photo, int)
     for hundredth in range(5, 96):
         with_false = len(np.unique(photo[chance >= hundredth / 100]))
         if with_false <= MOST_SCENES_WITH_FALSE * scenes.photos:
-            return round(hundredth / 100 + THRESHOLD_MARGIN, 2)
+            return min(0.95, round(hundredth / 100 + THRESHOLD_MARGIN, 2))
     return 0.95
 
 

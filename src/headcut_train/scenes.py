@@ -250,10 +250,10 @@ def _box_labels(sample: Sample, target: int) -> U8Array:
     known = Image.fromarray(searched)
     head = Image.new("L", (width, height))
     hair = Image.fromarray(sample.plane).point(_BIT_TABLES[HEAD])
-    draw_known, draw_head = ImageDraw.Draw(known), ImageDraw.Draw(head)
+    draw_known, draw_head, draw_hair = (ImageDraw.Draw(plane) for plane in (known, head, hair))
     for box in sample.ignored:
-        for plane in (known, hair):
-            ImageDraw.Draw(plane).rectangle(tuple(float(v) for v in box), fill=0)
+        for draw in (draw_known, draw_hair):
+            draw.rectangle(tuple(float(v) for v in box), fill=0)
     for i in np.argsort(sample.boxes[:, 3] - sample.boxes[:, 1]):
         left, top, right, bottom = (float(v) for v in sample.boxes[i])
         w, h = right - left, bottom - top
