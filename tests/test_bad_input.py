@@ -121,6 +121,31 @@ def test_output_equal_to_the_input(headcut: Headcut, tmp_path: Path) -> None:
     assert Path("me.png").read_bytes() == before
 
 
+def test_background_is_not_replaced(headcut: Headcut) -> None:
+    picture(150).save("me.png")
+    picture().save("behind.png")
+    before = Path("behind.png").read_bytes()
+    ran = headcut("me.png", "--background", "behind.png", "-o", "behind.png")
+    assert_one_line(ran, 2, "headcut: ", "never replaced; choose")
+    assert Path("behind.png").read_bytes() == before
+
+
+def test_empty_names(headcut: Headcut, tmp_path: Path) -> None:
+    """As of a shell's variable that is not set; an empty path would be the folder one is in."""
+    picture(150).save("me.png")
+    for arguments in (("",), ("me.png", ""), ("me.png", "-o", "")):
+        assert_one_line(headcut(*arguments), 2, "headcut: ", "a name is empty; give")
+    assert files(tmp_path) == ["me.png"]
+
+
+def test_macos_companion_files_are_no_photos(headcut: Headcut) -> None:
+    Path("photos").mkdir()
+    picture(150).save("photos/me.png")
+    Path("photos/._me.png").write_bytes(b"\0\5\x16\7")
+    ran = headcut("photos")
+    assert (ran.code, ran.out.decode().split()) == (0, ["photos/me-head.png"])
+
+
 def test_output_in_a_missing_folder(headcut: Headcut) -> None:
     picture(150).save("me.png")
     ran = headcut("me.png", "-o", "nowhere/out.png")

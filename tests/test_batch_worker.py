@@ -239,7 +239,8 @@ def test_report(place: Path) -> None:
     lines = list(report(str(place / "out")))
     assert lines[0] == "4 photos: 2 done, 1 no head, 1 failed"
     assert lines[1].startswith("  failed 1: is not a photo")
-    assert lines[-1] == "least confident: headcut-least-confident.png"
+    assert lines[1].endswith("(bad.jpg)")
+    assert lines[-1] == f"least confident: {place / 'out'}/headcut-least-confident.png"
     with Image.open(place / "out" / "headcut-least-confident.png") as sheet:
         assert sheet.size == (960, 174)
     assert totals(Ledger(target).rows())[:1] == lines[:1]
@@ -253,6 +254,7 @@ def test_command_line(place: Path, headcut: Headcut) -> None:
     assert "lie in each other" in headcut("batch", "in", "in/out").err
     assert "no photos there" in headcut("batch", "nowhere", "out").err
     assert "leave SOURCE out" in headcut("batch", "in", "--report", "out").err
+    assert headcut("batch", "--report", "in").code == 2
     assert headcut("batch", "in", "out", "--heads", "0").code == 2
     ran = headcut("batch", "in", "out", "--dry-run", "--limit", "3")
     assert (ran.code, ran.out) == (0, b"to do: 3 photos (4 new)\n")

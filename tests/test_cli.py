@@ -77,7 +77,7 @@ def test_one_head_can_be_chosen_by_number_or_size(headcut: Headcut) -> None:
 def test_head_number_that_the_photo_lacks_is_a_failure(headcut: Headcut, tmp_path: Path) -> None:
     picture(80).save("one.png")
     ran = headcut("one.png", "--heads", "2")
-    assert (ran.code, ran.err) == (1, "one.png: has 1 head, no number 2; use --heads 1 to 1\n")
+    assert (ran.code, ran.err) == (1, "one.png: has 1 head, no number 2; choose 1\n")
     assert files(tmp_path) == ["one.png"]
 
 

@@ -126,7 +126,7 @@ def test_file_is_made_small_enough(format: str) -> None:
     assert len(data) <= 0.7 * free
     with Image.open(io.BytesIO(data)) as saved:
         assert saved.size == (300, 300)
-    with pytest.raises(OutputError, match="choose a smaller --square"):
+    with pytest.raises(OutputError, match="choose a smaller square"):
         head.encode(replace(bound, max_bytes=100))
 
 
@@ -155,7 +155,7 @@ def test_heads_are_chosen_from_the_left() -> None:
     assert choose_heads(both, "each") == [[small], [large]]
     assert choose_heads(both, "largest") == [[large]]
     assert choose_heads(both, 1) == [[small]]
-    with pytest.raises(HeadChoiceError, match="has 2 heads, no number 3; use --heads 1 to 2"):
+    with pytest.raises(HeadChoiceError, match="has 2 heads, no number 3; choose 1 to 2"):
         choose_heads(both, 3)
 
 

@@ -16,8 +16,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from headcut.cutout import CutOut
-from headcut.errors import OptionError
-from headcut.finish import distance_to
+from headcut.errors import OptionError, OutputError
+from headcut.finish import distance_to, frame_of
 from headcut.options import PRESETS, Outline, SaveOptions, parse_outline, parse_point, save_options
 from headcut.pipeline import HeadCutter
 
@@ -42,6 +42,13 @@ def test_square_holds_the_whole_head_in_its_middle(head: CutOut) -> None:
     assert box_of(shown[..., 3]) == pytest.approx((0, 0, 200, 200), abs=1)
     padded = rgba(head, square=200, padding=25)  # 25 % on each side: two thirds are head
     assert box_of(padded[..., 3]) == pytest.approx((33, 33, 167, 167), abs=2)
+
+
+def test_a_picture_far_larger_than_its_photo_is_refused(head: CutOut) -> None:
+    """Before it fills the memory."""
+    options = SaveOptions(crop=True, padding=500)
+    with pytest.raises(OutputError, match="27500x27500 is too large a picture; give less padding"):
+        frame_of(head.alpha_patch, (0, 0, 2500, 2500), (3000, 4000), options)
 
 
 def test_enlarged_edge_keeps_the_heads_colour(head: CutOut) -> None:
@@ -124,6 +131,12 @@ def test_feather_fades_inside_the_edge_alone(head: CutOut) -> None:
     assert 0 < soft[100, left + 5] < 200
 
 
+def test_the_widest_feather_leaves_the_middle(head: CutOut) -> None:
+    faded = rgba(head, feather=500, crop=True)[..., 3]
+    assert faded[40, 40] > 240
+    assert faded[2].max() < 40
+
+
 def test_feather_leaves_what_the_photo_cuts_off(cutter: HeadCutter) -> None:
     cut_off = cutter.cut(picture(0))[0]
     assert rgba(cut_off, feather=20)[100, 0, 3] == 255
@@ -189,11 +202,14 @@ def test_cut_out_is_pasted_back_by_its_sidecar(headcut: Headcut) -> None:
         (["--crop", "--padding", "-1"], "padding is -1; give 0 to 500"),
         (["--feather", "-2"], "feather is -2; give 0 to 500"),
         (["--outline", "thick"], "outline 'thick' is not known; use PX or PX,COLOUR"),
+        (["--square", "20", "--outline", "6"], "the outline fills a square of 20; give 5 or less"),
+        (["--outline", ""], "outline '' is not known"),
         (["--outline", "0"], "outline is 0 pixels wide; give 1 to 200"),
         (["--outline", "5,nocolour"], "'nocolour' is no colour"),
         (["--background", "nothing.png"], "'nothing.png': no such file; check the name"),
         (["--background", "red", "--output", "mask"], "a background hides the mask"),
         (["--preset", "myspace"], "preset 'myspace' is not known; use avatar, discord"),
+        (["--at", "nan,1"], "point 'nan,1' is not known; use X,Y"),
         (["--at", "middle"], "point 'middle' is not known; use X,Y"),
         (["--at", "1,2", "--heads", "1"], "--heads and --at both choose"),
         (["--preset", "whatsapp", "-o", "x.png"], "x.png is not a webp name"),

@@ -277,6 +277,11 @@ def test_endless_stream_is_cut_off_at_the_byte_limit() -> None:
         load_photo(zeros, PhotoLimits(max_bytes=100_000))
 
 
+def test_byte_limit_holds_for_bytes() -> None:
+    with pytest.raises(PhotoError, match=r"over the 0\.0001 MB limit"):
+        load_photo(encoded(quarters(), "PNG"), PhotoLimits(max_bytes=100))
+
+
 def test_pixel_limit_is_checked_from_the_header() -> None:
     """30,000x30,000 pixels would decode to 2.7 GB."""
     with pytest.raises(PhotoError, match=r"900 MP, over the 100 MP limit; .*--max-megapixels"):

@@ -204,6 +204,7 @@ def test_answers_may_not_be_kept_or_run(server: Served) -> None:
     [
         ("?format=bmp", "format"),
         ("?heads=0", "heads"),
+        (f"?heads={'1' * 5000}", "heads"),
         ("?heads=each", "format=json"),
         ("?at=1,2&heads=1", "leave one"),
         ("?square=9", "square"),

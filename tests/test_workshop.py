@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ASTRONAUT
 from made_data import portrait_photo, write_pair
 from made_workshop import JAW, MUT1NY, coloured_label, write_mut1ny
@@ -190,6 +191,15 @@ def test_a_photo_that_went_missing_is_named(workshop: Workshop) -> None:
         sample_of(manifest, gone)
 
 
+def test_a_finder_does_not_learn_from_pairs(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "last.pt"
+    torch.save({"recipe": {"network": "finder"}}, weights)
+    code, line = failed(capsys, "finetune", weights, workshop.manifest, "--out", tmp_path / "run")
+    assert (code, "manifests are for segmenters" in line) == (2, True)
+
+
 def test_a_run_that_has_no_place_is_one_line(
     workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,12 +219,12 @@ def test_a_set_without_held_out_pairs_is_said(workshop: Workshop, tmp_path: Path
     with pytest.raises(OptionError, match="no pair is held out"):
         score_manifests(lambda sample: sample.plane > 0, [manifest.path.with_name("train.jsonl")])
     with pytest.raises(OptionError, match="no pair is in use for train"):
-        open_manifests([manifest.path.with_name("val.jsonl")], tmp_path)
+        open_manifests([manifest.path.with_name("val.jsonl")], tmp_path, "segmenter")
 
 
 def test_pictures_of_a_manifest_have_its_heads(workshop: Workshop, tmp_path: Path) -> None:
     """Near ones and whole ones; the neck counts where it is labelled, and nowhere else."""
-    sources = open_manifests([workshop.manifest], tmp_path)
+    sources = open_manifests([workshop.manifest], tmp_path, "segmenter")
     rng = np.random.default_rng(3)
     near = [near_picture(sources, rng, 64) for _ in range(12)]
     assert sum(picture.target[0].mean() > 0.05 for picture in near) > 6
@@ -233,7 +243,8 @@ def test_a_changed_mask_is_not_taken_from_the_cache(workshop: Workshop, tmp_path
     for label in (coloured_label(MUT1NY), coloured_label({**MUT1NY, "hair": (0, 0, 0)})):
         write_pair(source, "00", portrait_photo(), label)
         assert run("prepare", source, tmp_path / "out", *options) == 0
-        (samples,) = open_manifests([tmp_path / "out"], tmp_path / "cache").values()
+        opened = open_manifests([tmp_path / "out"], tmp_path / "cache", "segmenter")
+        (samples,) = opened.values()
         areas.append(int((samples[0].plane & HEAD).astype(bool).sum()))
     assert areas[0] > areas[1]
 

@@ -167,7 +167,7 @@ def cut(
     photos: Annotated[
         list[str],
         typer.Argument(
-            metavar="PHOTO",
+            metavar="PHOTO...",
             show_default=False,
             help="Photo files, folders (searched for photos, sub-folders too), or - for "
             "standard input.",
@@ -181,7 +181,7 @@ def cut(
             metavar="PATH",
             help="Where to write: a .png or .webp file; a folder, if it exists, ends in a slash, "
             "or there are several photos; - for standard output. Default: PHOTO-head.png beside "
-            "each photo.",
+            "each photo; for -, standard output.",
         ),
     ] = None,
     output: OutputChoice = None,
@@ -208,8 +208,8 @@ def cut(
 ) -> None:
     """Cut the heads out of photos: PHOTO in, PHOTO-head.png out.
 
-    Written files are listed on standard output, problems on standard error. Photos are never
-    replaced, and nothing leaves this machine.
+    Written files are listed on standard output, problems on standard error. The photos given are
+    never replaced, an older output is; nothing leaves this machine.
 
     \b
     Exit codes:
@@ -228,7 +228,7 @@ def cut(
         if preset:
             require_known("preset", preset, list(PRESETS))
             format = format or PRESETS[preset].get("format")
-        plan = make_plan(photos, out, cast("Format | None", format))
+        plan = make_plan(photos, out, cast("Format | None", format), background)
         save = _save_options(
             preset,
             output=output,
@@ -237,7 +237,7 @@ def cut(
             square=square,
             circle=circle or None,
             padding=padding,
-            outline=parse_outline(outline) if outline else None,
+            outline=None if outline is None else parse_outline(outline),
             background=background,
             feather=feather,
         )
@@ -258,7 +258,7 @@ def _save_options(preset: str | None, **choices: Any) -> SaveOptions:
 
 def _which_heads(heads: str | None, at: str | None) -> Heads:
     if at is None:
-        return parse_heads(heads or "all")
+        return parse_heads("all" if heads is None else heads)
     if heads is not None:
         raise OptionError("--heads and --at both choose; leave one of them out")
     return parse_point(at)
@@ -407,7 +407,7 @@ def batch(
                 square=square,
                 circle=circle or None,
                 padding=padding,
-                outline=parse_outline(outline) if outline else None,
+                outline=None if outline is None else parse_outline(outline),
                 background=background,
                 feather=feather,
             ),
@@ -605,7 +605,7 @@ def _print_lines(lines: Iterable[str]) -> int:
             write_standard_output(f"{line}\n".encode())
     except HeadcutError as error:
         _say(f"headcut: {error}")
-        return FAILED
+        return WRONG_USAGE if isinstance(error, OptionError) else FAILED
     return DONE
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,10 @@ VISIBLE_ALPHA = 0.5 / 255
 class CutOut:
     """One head cut out of a photo (or several, merged)."""
 
-    photo: Photo
+    photo: Photo = field(repr=False)
     """The photo it comes from, shared by all its cut-outs."""
 
-    alpha_patch: FloatArray
+    alpha_patch: FloatArray = field(repr=False)
     """Alpha inside `box_px`: (bottom - top, right - left) float32 in [0, 1]."""
 
     box_px: IntBox
@@ -117,7 +117,7 @@ class CutOut:
             if smaller is None:
                 raise OutputError(
                     f"{len(data)} bytes are over the {options.max_bytes} allowed; "
-                    "choose a smaller --square"
+                    "choose a smaller square"
                 )
             data = smaller
         return data
@@ -214,8 +214,9 @@ def choose_heads(cut_outs: Sequence[CutOut], heads: Heads) -> list[list[CutOut]]
     if heads == "largest":
         return [[max(cut_outs, key=_box_area)]]
     if heads > len(cut_outs):
-        found = "1 head" if len(cut_outs) == 1 else f"{len(cut_outs)} heads"
-        raise HeadChoiceError(f"has {found}, no number {heads}; use --heads 1 to {len(cut_outs)}")
+        count = len(cut_outs)
+        found, choice = ("1 head", "1") if count == 1 else (f"{count} heads", f"1 to {count}")
+        raise HeadChoiceError(f"has {found}, no number {heads}; choose {choice}")
     return [[cut_outs[heads - 1]]]
 
 

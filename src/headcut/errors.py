@@ -36,7 +36,7 @@ class OptionError(HeadcutError, ValueError):
 
 
 class HeadChoiceError(HeadcutError):
-    """The head that was asked for by number is not in this photo."""
+    """The head that was asked for, by number or by a point, is not in this photo."""
 
 
 class OutputError(HeadcutError):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor, ImageFilter, ImageOps
 
-from headcut.errors import PhotoError
+from headcut.errors import OutputError, PhotoError
 from headcut.geometry import BoolArray, FloatArray, IntBox, U8Array, shrunk_to
 from headcut.options import BLUR, TRANSPARENT, SaveOptions, is_colour
 from headcut.photo import load_photo
@@ -23,6 +23,9 @@ BLUR_SHARE = 0.03
 
 BLUR_PX = 256
 """Longest side of the copy that is blurred."""
+
+MOST_PIXELS = 100_000_000
+"""A picture that padding makes larger than this, and than its photo, is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,9 @@ def frame_of(
         box_px: where it lies in the photo.
         photo_shape: (height, width) of the photo.
         options: `crop`, `square`, `circle`, `padding` and `outline`.
+
+    Raises:
+        OutputError: it is far larger than the photo.
     """
     left, top, right, bottom = box_px
     longest = max(right - left, bottom - top)
@@ -66,12 +72,17 @@ def frame_of(
         output = options.square or math.ceil(side) + 2 * outline
         scale = (output - 2 * outline) / side
         half = output / scale / 2
-        return Frame(x - half, y - half, (output, output), scale)
-    if options.crop:
+        frame = Frame(x - half, y - half, (output, output), scale)
+    elif options.crop:
         more = round(padding) + outline
         width, height = right - left + 2 * more, bottom - top + 2 * more
-        return Frame(left - more, top - more, (width, height))
-    return Frame(0, 0, (photo_shape[1], photo_shape[0]))
+        frame = Frame(left - more, top - more, (width, height))
+    else:
+        return Frame(0, 0, (photo_shape[1], photo_shape[0]))
+    if math.prod(frame.size) > max(MOST_PIXELS, math.prod(photo_shape)):
+        width, height = frame.size
+        raise OutputError(f"{width}x{height} is too large a picture; give less padding")
+    return frame
 
 
 def finished(
@@ -142,6 +153,7 @@ def _feathered(
     head: U8Array, box_px: IntBox, photo_shape: tuple[int, int], width_px: float
 ) -> U8Array:
     """Fade the head out over `width_px` inside its edge, but not where the photo cuts it off."""
+    width_px = min(width_px, min(head.shape[:2]) / 4)
     margin = math.ceil(2 * width_px)
     height, width = photo_shape
     at_border = (box_px[0] == 0, box_px[1] == 0, box_px[2] == width, box_px[3] == height)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -112,7 +114,8 @@ class SaveOptions:
     """`transparent`; `blur`: the photo, out of focus; a colour; or a picture's path."""
 
     feather: float = 0.0
-    """Width in photo pixels over which the head fades out inside its edge."""
+    """Width in photo pixels over which the head fades out inside its edge; at most a quarter of the
+    head's shorter side, for something to be left."""
 
     max_bytes: int | None = None
     """Largest file; colours are coarsened as far as it takes."""
@@ -127,10 +130,15 @@ class SaveOptions:
             raise OptionError(
                 f"outline is {self.outline!r}; give headcut.options.Outline(8, 'red')"
             )
+        if self.square and self.outline and 4 * self.outline.width_px > self.square:
+            most = self.square // 4
+            raise OptionError(f"the outline fills a square of {self.square}; give {most} or less")
         if self.padding and not (self.crop or self.square or self.circle):
             raise OptionError("padding needs a cropped, square or round picture; add --crop")
         if self.output != "cutout" and self.background != TRANSPARENT:
-            raise OptionError(f"a background hides the {self.output}; leave one of them out")
+            raise OptionError(
+                f"a background hides the {self.output}; leave it out, or make it {TRANSPARENT}"
+            )
         known = self.background in (TRANSPARENT, BLUR) or is_colour(self.background)
         if not known and not os.path.isfile(self.background):  # noqa: PTH113  a name may be absurd
             if _looks_like_a_path(self.background):
@@ -220,6 +228,8 @@ def parse_point(value: str) -> Point:
     """
     try:
         x, y = (float(part) for part in value.split(","))
+        if not (0 <= x < math.inf and 0 <= y < math.inf):
+            raise ValueError(value)
     except ValueError as error:
         raise OptionError(f"point {value!r} is not known; use X,Y in photo pixels") from error
     return Point(x, y)
@@ -240,7 +250,7 @@ def parse_heads(value: str | int) -> Heads:
     match str(value):
         case "all" | "largest" | "each" as word:
             return word
-        case text if text.isascii() and text.isdigit() and int(text) > 0:
+        case text if re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
             return int(text)
     known = [*HEADS_WORDS, "a number from 1, counted from the left"]
     raise OptionError(f"heads {value!r} is not known; use {_either(known)}")

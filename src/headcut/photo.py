@@ -139,7 +139,6 @@ def _read_capped(file: IO[bytes], limits: PhotoLimits) -> bytes:
         if not isinstance(chunk, bytes):
             raise PhotoError("the file is open as text; open it in binary mode ('rb')")
         data += chunk
-        _check_bytes(len(data), limits)
     return data
 
 
@@ -177,6 +176,7 @@ def _from_array(array: U8Array, limits: PhotoLimits) -> Photo:
 def _from_bytes(data: bytes, limits: PhotoLimits, path: Path | None = None) -> Photo:
     if not data:
         raise PhotoError("the file is empty; copy it again")
+    _check_bytes(len(data), limits)
     return _decode(_open(data), limits, path)
 
 

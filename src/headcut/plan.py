@@ -24,6 +24,8 @@ STANDARD_STREAM = "-"
 OUR_OUTPUT = re.compile(r"-head(-\d+)?\.(png|webp)$", re.IGNORECASE)
 """Names of what headcut wrote itself; the search of a folder skips them."""
 
+NO_PHOTOS = "no photos in this folder (names like a-head.png are outputs); give one that holds some"
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -59,13 +61,23 @@ class Plan:
     """What tells the photos from all other files, so that no output replaces one."""
 
 
-def make_plan(arguments: Sequence[str], out: str | None, wanted: Format | None = None) -> Plan:
+def make_plan(
+    arguments: Sequence[str],
+    out: str | None,
+    wanted: Format | None = None,
+    background: str | None = None,
+) -> Plan:
     """Return the jobs for photo arguments (files, folders, `-`) and the value of -o.
 
+    The background, too, is replaced by no output if it is a picture's file.
+
     Raises:
-        OptionError: -o cannot hold what the arguments give, its suffix contradicts the wanted
-            format, an output is one of the photos, or two photos would write one file.
+        OptionError: a name is empty, -o cannot hold what the arguments give, its suffix contradicts
+            the wanted format, an output is one of the photos or the background, or two photos would
+            write one file.
     """
+    if "" in arguments or out == "":
+        raise OptionError("a name is empty; give a file, a folder or -")
     several = len(arguments) > 1 or is_folder(Path(arguments[0]))
     if out is None and list(arguments) == [STANDARD_STREAM]:
         out = STANDARD_STREAM
@@ -75,10 +87,11 @@ def make_plan(arguments: Sequence[str], out: str | None, wanted: Format | None =
         return Plan([Job(_file(arguments[0]), None)], wanted or "png", [])
     if out is not None and not _is_folder(out, several):
         job = Job(_file(arguments[0]), Path(out))
-        return _checked(Plan([job], format_for(Path(out), wanted), []))
+        return _checked(Plan([job], format_for(Path(out), wanted), []), background)
     folder = None if out is None else Path(out)
     jobs, failures = _jobs(arguments, folder, wanted or "png")
-    return _checked(Plan(_parted(jobs), wanted or "png", failures, folder is not None))
+    plan = Plan(_parted(jobs), wanted or "png", failures, folder is not None)
+    return _checked(plan, background)
 
 
 def numbered(output: Path, number: int) -> Path:
@@ -107,7 +120,7 @@ def _jobs(
     for argument in arguments:
         photos = list(_photos(argument, failures))
         if not photos:
-            failures.append((argument, "no photos in this folder; give one that holds some"))
+            failures.append((argument, NO_PHOTOS))
         for photo, subfolder in photos:
             home = _home(photo, subfolder, folder)
             stem = photo.stem if photo else "stdin"
@@ -138,7 +151,8 @@ def _photos(argument: str, failures: list[tuple[str, str]]) -> Iterator[tuple[Pa
     for parent, folders, names in os.walk(root, onerror=cannot_list):
         folders.sort()
         for name in sorted(names):
-            if Path(name).suffix.lower() in PHOTO_SUFFIXES and not OUR_OUTPUT.search(name):
+            passed_over = name.startswith("._") or OUR_OUTPUT.search(name)  # ._: macOS's own
+            if Path(name).suffix.lower() in PHOTO_SUFFIXES and not passed_over:
                 yield Path(parent, name), Path(parent).relative_to(root)
 
 
@@ -156,18 +170,21 @@ def _parted(jobs: list[Job]) -> list[Job]:
         if other is not job:
             raise OptionError(
                 f"{other.name} and {job.name} would both become {job.output}; "
-                "cut them one after the other, or give the folder above both"
+                "cut them one after the other, each into another -o"
             )
     return parted
 
 
-def _checked(plan: Plan) -> Plan:
-    """Return the plan with its photos protected.
+def _checked(plan: Plan, background: str | None) -> Plan:
+    """Return the plan with its photos and the background's picture protected.
 
     Raises:
         OptionError: an output is one of the photos.
     """
-    found = (file_id(job.photo) for job in plan.jobs if job.photo)
+    pictures = [job.photo for job in plan.jobs if job.photo]
+    if background is not None:
+        pictures.append(Path(background))
+    found = map(file_id, pictures)
     photo_ids = frozenset(identity for identity in found if identity)
     try:
         for job in plan.jobs:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from headcut.errors import OptionError, PhotoError
 from headcut.ledger import DONE, FAILED, FOLDER, NO_HEAD, SKIPPED, STAGES, Ledger
+from headcut.options import PhotoLimits
 from headcut.photo import read_photo
 from headcut.store import Store
 
@@ -32,9 +33,12 @@ def totals(rows: pa.Table) -> list[str]:
     if counts.get(SKIPPED):
         lines.append(f"{counts[SKIPPED]} other files: passed over")
     failed = rows.filter(pc.equal(rows["status"], FAILED))
-    reasons = pc.value_counts(failed["reason"]).to_pylist()
-    reasons.sort(key=lambda row: (-row["counts"], row["values"]))
-    lines += [f"  failed {row['counts']}: {row['values']}" for row in reasons[:MOST_REASONS]]
+    keys = failed.group_by("reason").aggregate([("key", "count"), ("key", "min")])
+    reasons = keys.sort_by([("key_count", "descending"), ("reason", "ascending")]).to_pylist()
+    for row in reasons[:MOST_REASONS]:
+        count, first = row["key_count"], row["key_min"]
+        which = first if count == 1 else f"{first} and {count - 1} more"
+        lines.append(f"  failed {count}: {row['reason']} ({which})")
     if len(reasons) > MOST_REASONS:
         lines.append(f"  and {len(reasons) - MOST_REASONS} other reasons, in {FOLDER}")
     return lines
@@ -57,7 +61,7 @@ def report(target_url: str) -> Iterator[str]:
     sheet = _sheet(target, unsure)
     if sheet:
         target.write_whole(SHEET, sheet)
-        yield f"least confident: {SHEET}"
+        yield f"least confident: {target.url.rstrip('/')}/{SHEET}"
 
 
 def _speed(rows: pa.Table) -> Iterator[str]:
@@ -66,11 +70,12 @@ def _speed(rows: pa.Table) -> Iterator[str]:
     if not len(cut):
         return
     means = ", ".join(
-        f"{stage.removesuffix('_ms')} {pc.mean(rows[stage]).as_py() or 0:.1f}" for stage in STAGES
+        f"{stage.removesuffix('_ms')} {rows[stage].fill_null(0).to_numpy()[cut].mean():.1f}"
+        for stage in STAGES
     )
     yield f"milliseconds a photo: {whole[cut].mean():.1f} ({means})"
     yield "slowest:"
-    for index in np.argsort(-whole, kind="stable")[:MOST_SLOW]:
+    for index in cut[np.argsort(-whole[cut], kind="stable")][:MOST_SLOW]:
         yield f"  {whole[index]:.0f} ms {rows['key'][int(index)]}"
 
 
@@ -95,7 +100,8 @@ def _sheet(target: Store, rows: list[dict[str, Any]]) -> bytes | None:
             continue  # of a data set
         x, y = shown % COLUMNS * CELL_PX, shown // COLUMNS * height
         try:
-            photo = read_photo(target.read(pictures[0], MOST_PICTURE_BYTES))
+            data = target.read(pictures[0], MOST_PICTURE_BYTES)
+            photo = read_photo(data, PhotoLimits(min_side_px=1))
             picture = Image.fromarray(photo.pixels)
             picture.thumbnail((CELL_PX - 4, CELL_PX - 4))
             sheet.paste(picture, (x + 2, y + 2))

@@ -40,7 +40,7 @@ def refuse_to_replace(path: Path, photos: Container[FileId | None]) -> None:
     """Raise OutputError if `path` is one of the photos: by name, link or letter case."""
     identity = file_id(path)
     if identity is not None and identity in photos:
-        raise OutputError(f"{path} is a photo, and photos are never replaced; choose another -o")
+        raise OutputError(f"{path} is a photo, and photos are never replaced; choose another name")
 
 
 def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:

@@ -120,9 +120,10 @@ def train_command(
     if threads:
         torch.set_num_threads(threads)
     chosen = read_recipe(recipe)
-    if manifest and chosen.network == "finder":
-        raise OptionError("a finder learns from whole scenes; manifests are for segmenters")
-    opened = open_manifests(manifest, cache) if manifest else open_sources(_folder(data), cache)
+    if manifest:
+        opened = open_manifests(manifest, cache, chosen.network)
+    else:
+        opened = open_sources(_folder(data), cache)
     folder = out or Path("runs") / recipe.stem
     typer.echo(train(chosen, sources=opened, out=folder, start_from=start_from, workers=workers))
 
@@ -280,8 +281,7 @@ def evaluate_command(
     if manifest:
         if threshold is not None or sheet:
             raise OptionError("--threshold and --sheet do not go with --manifest; leave them out")
-        options = {"whole": whole, "limit": limit, "finder": finder}
-        table = workshop.score_model(model, manifest, **options)
+        table = workshop.score_model(model, manifest, whole=whole, limit=limit, finder=finder)
         typer.echo(as_text(table))
         if json_path:
             json_path.write_text(json.dumps(table, indent=2) + "\n")

@@ -235,12 +235,19 @@ def _box(head: BoolArray, chin_px: float | None) -> FloatArray:
     return skull_box(head, float(rows[-1] + 1) if chin_px is None else chin_px)
 
 
-def open_manifests(paths: Iterable[Path], cache: Path) -> dict[str, CachedSource]:
+def open_manifests(paths: Iterable[Path], cache: Path, network: str) -> dict[str, CachedSource]:
     """Return the pairs of manifests to train on, by set, decoded into `cache` on first use.
 
+    Args:
+        paths: of the manifests.
+        cache: folder of the cache files.
+        network: name of what is to be trained.
+
     Raises:
-        OptionError: a manifest is missing, damaged, or has no such pair.
+        OptionError: a manifest is missing, damaged, or has no such pair; a finder needs more.
     """
+    if network == "finder":
+        raise OptionError("a finder learns from whole scenes; manifests are for segmenters")
     sources = {}
     for path in paths:
         manifest = read_manifest(path)

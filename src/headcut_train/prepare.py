@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from headcut.errors import HeadcutError, OptionError, OutputError, PhotoError
 from headcut.geometry import BoolArray, U8Array
+from headcut.model_file import usable_cores
 from headcut.photo import load_photo
 from headcut.writing import why_not_written, write_whole
 from headcut_train import layouts
@@ -243,7 +244,7 @@ def on_all_cores(
         initializer: run in each process before its first job.
     """
     bar = tqdm(total=len(jobs), desc=words, disable=None)
-    count = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    count = min(workers or len(usable_cores()), len(jobs))
     if count <= 1:
         if initializer and jobs:
             initializer()

@@ -116,7 +116,7 @@ def finetune(
     chosen = replace(chosen, steps=steps) if steps else chosen
     network = read_state(weights).get("recipe", {}).get("network", chosen.network)
     chosen = replace(chosen, network=network)
-    sources = open_manifests(manifest, cache)
+    sources = open_manifests(manifest, cache, network)
     last = train(chosen, sources=sources, out=out, start_from=weights, workers=workers)
     typer.echo(last)
 

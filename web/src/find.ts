@@ -54,6 +54,9 @@ export type Calibration = [constant: number, proposed: number, confirmed: number
 
 export function parseCalibration(text: string): Calibration {
   const given = text.split(/\s+/).filter(Boolean).map(Number);
+  if (given.length && !(given.length === 4 && given.every(Number.isFinite))) {
+    throw new Error("damaged calibration");
+  }
   const usual: Calibration = [-logOdds(1), 1, 1, 0];
   return usual.map((value, i) => given[i] ?? value) as Calibration;
 }

@@ -150,10 +150,13 @@ for (const id of ["file", "camera"]) {
     if (file) void openPhoto(file, file.name);
   });
 }
-button("sample").addEventListener("click", async () => {
-  const sample = await fetch(sampleUrl);
-  await openPhoto(await sample.blob(), "sample.jpg");
-});
+button("sample").addEventListener("click", () =>
+  attempt(async () => {
+    const sample = await fetch(sampleUrl);
+    if (!sample.ok) throw new Error(String(sample.status));
+    await openPhoto(await sample.blob(), "sample.jpg");
+  }),
+);
 document.addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files ?? [])].find((f) => f.type.startsWith("image/"));
   if (file) void openPhoto(file, file.name);
@@ -199,7 +202,7 @@ async function show(): Promise<void> {
   const { tab } = state;
   const ask = tab === "look" ? worker.preview : worker.lift;
   const picture = await ask(state.choice);
-  if (tab !== state.tab) return;
+  if (tab !== state.tab) return picture?.close();
   stage.show(picture, tab === "look" ? "result" : tab);
   for (const id of ["save", "copy", "share", "pair"]) button(id).disabled = picture === null;
   element("stage").setAttribute("aria-label", tab === "look" ? WORDS.result : WORDS.stage);

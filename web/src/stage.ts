@@ -36,6 +36,7 @@ export class Stage {
   open(opened: Opened): void {
     this.opened?.photo.close();
     this.opened = opened;
+    this.picture?.close();
     this.picture = null;
     this.drop();
   }

@@ -15,7 +15,6 @@ export const WORDS = {
   loading: "Getting ready",
   looking: "Looking for heads",
   working: "Working",
-  ready: "Ready",
   found: (count: number) => (count === 1 ? "1 head found" : `${count} heads found`),
   nothingChosen: "No head is chosen. Tap one in the photo.",
   noHead: "No head found. Paint it in, or try another photo.",

@@ -37,4 +37,6 @@ def export_static(folder: Path) -> None:
         for name in bundled_models():
             shutil.copy(BUNDLED / f"{name}.onnx", folder / "models")
     except OSError as error:
-        raise OutputError(f"cannot write {folder}: {why_not_written(error)}") from error
+        raise OutputError(
+            f"cannot write {folder}: {why_not_written(error, '--export-static')}"
+        ) from error

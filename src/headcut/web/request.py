@@ -124,6 +124,9 @@ SAVE_PARAMETERS: dict[str, Callable[[str], Any]] = {
 }
 """How each field of `SaveOptions` is read."""
 
+COLOUR = "(white|black|#[0-9a-fA-F]{6})"
+"""A pattern of colours that are surely taken; other names are, too."""
+
 PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "format": (
         {"enum": list(ANSWERS)},
@@ -151,12 +154,12 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
         "Room around the head, in percent of its longer side.",
     ),
     "outline": (
-        {"type": "string", "pattern": r"^[1-9][0-9]?(,#[0-9a-f]{6})?$"},
+        {"type": "string", "pattern": f"^([1-9][0-9]?|1[0-9][0-9]|200)(,{COLOUR})?$"},
         "A line around the head: PX or PX,COLOUR.",
     ),
     "background": (
-        {"type": "string", "pattern": f"^({TRANSPARENT}|{BLUR}|white|black|#[0-9a-f]{{6}})$"},
-        "A colour (a name or #rrggbb), or the photo, out of focus.",
+        {"type": "string", "pattern": f"^({TRANSPARENT}|{BLUR}|{COLOUR})$"},
+        "A colour (best as #rrggbb), or the photo, out of focus.",
     ),
     "feather": (
         {"type": "number", "minimum": 0, "maximum": 500},

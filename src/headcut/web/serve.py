@@ -23,9 +23,14 @@ FAILED, WRONG_USAGE = 1, 2
 
 def serve(
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Address to listen on; 0.0.0.0 lets other machines in."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8317,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=1, max=65535, help="Port to listen on.")
+    ] = 8317,
     export_static: Annotated[
         Path | None,
         typer.Option(
@@ -35,9 +40,9 @@ def serve(
     max_mb: Annotated[float, typer.Option(metavar="MB", help="Refuse larger photo files.")] = 30,
     max_megapixels: Annotated[float, typer.Option(metavar="MP", help="Refuse larger photos.")] = 50,
     waiting: Annotated[
-        int, typer.Option(min=1, help="Photos taken at once; further ones get 429.")
+        int, typer.Option(metavar="N", min=1, help="Photos taken at once; further ones get 429.")
     ] = 32,
-    at_once: Annotated[int, typer.Option(min=1, help="Photos cut at once.")] = 2,
+    at_once: Annotated[int, typer.Option(metavar="N", min=1, help="Photos cut at once.")] = 2,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Time for a photo to arrive, and to be cut.")
     ] = 60,
