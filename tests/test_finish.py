@@ -178,6 +178,11 @@ def test_options_change_a_preset(headcut: Headcut) -> None:
     with Image.open("me-head.png") as saved:
         assert saved.size == (64, 64)
         assert saved.getpixel((32, 1)) == (*RED, 255)
+    scales = []
+    for padding in ([], ["--padding", "0"]):
+        assert headcut("me.png", "--preset", "signal", "--json", *padding).code == 0
+        scales.append(json.loads(Path("me-head.json").read_text())["heads"][0]["scale"])
+    assert scales[0] < scales[1], "0 is given, too"
 
 
 def test_cut_out_is_pasted_back_by_its_sidecar(headcut: Headcut) -> None:

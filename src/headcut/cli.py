@@ -225,19 +225,17 @@ def cut(
     from headcut.plan import make_plan
 
     try:
-        if preset:
-            require_known("preset", preset, list(PRESETS))
-            format = format or PRESETS[preset].get("format")
+        format = format or PRESETS.get(preset or "", {}).get("format")
         plan = make_plan(photos, out, cast("Format | None", format), background)
         save = _save_options(
             preset,
             output=output,
             format=plan.format,
-            crop=crop or None,
+            crop=crop,
             square=square,
-            circle=circle or None,
+            circle=circle,
             padding=padding,
-            outline=None if outline is None else parse_outline(outline),
+            outline=outline,
             background=background,
             feather=feather,
         )
@@ -252,8 +250,11 @@ def cut(
 
 
 def _save_options(preset: str | None, **choices: Any) -> SaveOptions:
-    """Return the options of a preset with those changed that were given; None was not."""
-    return save_options(preset, {k: v for k, v in choices.items() if v is not None})
+    """Return a preset's options with those changed that were given: all but None and False."""
+    if choices["outline"] is not None:
+        choices["outline"] = parse_outline(choices["outline"])
+    given = {k: v for k, v in choices.items() if v is not None and v is not False}
+    return save_options(preset, given)
 
 
 def _which_heads(heads: str | None, at: str | None) -> Heads:
@@ -403,11 +404,11 @@ def batch(
                 preset,
                 output=output or ("mask" if data_set else None),
                 format=format,
-                crop=crop or None,
+                crop=crop,
                 square=square,
-                circle=circle or None,
+                circle=circle,
                 padding=padding,
-                outline=None if outline is None else parse_outline(outline),
+                outline=outline,
                 background=background,
                 feather=feather,
             ),
