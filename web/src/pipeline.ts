@@ -119,9 +119,9 @@ export async function lookAgain(
   networks: Networks,
 ): Promise<SeenHead> {
   const visible = insidePhoto(seen.head.box, photo);
-  const kept = ({ head, neck: below }: Masks, sureEnough: number): Plane => {
+  const kept = ({ head, neck: below }: Masks): Plane => {
     const wanted = (v: number, i: number) =>
-      v > sureEnough || (neck !== NECKS.none && below.data[i] > 0.5) ? 1 : 0;
+      v > DOUBTFUL || (neck !== NECKS.none && below.data[i] > 0.5) ? 1 : 0;
     return { ...head, data: head.data.map(wanted) };
   };
   let { box, masks } = seen;
@@ -132,14 +132,13 @@ export async function lookAgain(
     if (areaOf(widerMasks.head, wider) < LEAST_KEPT * areaOf(masks.head, box)) break;
     [box, masks] = [wider, widerMasks];
   }
-  let sureEnough = 0.5;
   for (let i = 0; i < MOST_FRAMINGS; i++) {
-    const framed = framedBox(kept(masks, sureEnough), box, photo);
+    const framed = framedBox(kept(masks), box, photo);
     if (!framed) break;
     const framedMasks = await masksOf(photo, framed, visible, networks, true);
     if (areaOf(framedMasks.head, framed) < LEAST_KEPT * areaOf(masks.head, box)) break;
-    [box, masks, sureEnough] = [framed, framedMasks, DOUBTFUL];
-    if (!runsOut(kept(masks, sureEnough), box, photo).includes(true)) break;
+    [box, masks] = [framed, framedMasks];
+    if (!runsOut(kept(masks), box, photo).includes(true)) break;
   }
   return { ...seen, box, masks };
 }
