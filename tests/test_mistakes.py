@@ -1,4 +1,4 @@
-"""Hard examples: what is surely a mistake of a finder, what may be a head, and what it missed."""
+"""Hard negatives: what is surely a mistake of a finder, and what may be a head."""
 
 from __future__ import annotations
 
@@ -12,13 +12,8 @@ from headcut.find import Head
 from headcut.geometry import Box, FloatArray, U8Array
 from headcut.pipeline import HeadCutter
 from headcut_train.cache import CachedSource
-from headcut_train.mistakes import MISSED, MOST_A_PHOTO, Mined, mined, missed, mistakes
+from headcut_train.mistakes import MOST_A_PHOTO, mined, mistakes
 from headcut_train.sources import NO_BOXES, PERSON, SEARCHED, Sample
-
-
-def found(*boxes: Box) -> list[Head]:
-    """Return boxes as heads, the last one the surest."""
-    return [Head(box, 0.1 + i / 100) for i, box in enumerate(boxes)]
 
 
 class Claims:
@@ -31,7 +26,7 @@ class Claims:
 
     def find(self, photo: U8Array) -> list[Head]:
         """Return the boxes as heads."""
-        return found(*self.boxes)
+        return [Head(box, 0.1 + i / 100) for i, box in enumerate(self.boxes)]
 
     def confidence(self, head: Head, share: float, photo_shape: tuple[int, int]) -> float:
         """Return its own, of which the closer look confirms a share."""
@@ -55,47 +50,34 @@ def sample(boxes: FloatArray = NO_BOXES, ignored: FloatArray = NO_BOXES) -> Samp
     ],
 )
 def test_only_searched_places_are_surely_wrong(claim: Box, wrong: bool) -> None:
-    assert len(mistakes(found(claim), sample())) == wrong
+    assert len(mistakes(Claims(claim), sample())) == wrong
 
 
 @pytest.mark.parametrize("kind", ["boxes", "ignored"])
 def test_what_touches_a_labelled_head_is_no_mistake(kind: str) -> None:
     labelled = sample(**{kind: np.array([[10, 10, 40, 40]], np.float32)})
     inside, overlapping, apart = (20, 20, 24, 24), (20, 25, 45, 50), (10, 70, 30, 90)
-    wrong = mistakes(found(inside, overlapping, apart), labelled)
-    np.testing.assert_array_equal(wrong, [apart])
+    found = mistakes(Claims(inside, overlapping, apart), labelled)
+    np.testing.assert_array_equal(found, [apart])
 
 
 def test_the_surest_are_kept() -> None:
     claims = [(float(i), 0.0, float(i) + 10, 10.0) for i in range(MOST_A_PHOTO + 3)]
-    wrong = mistakes(found(*claims), sample())
-    assert wrong.shape == (MOST_A_PHOTO, 4)
-    assert wrong[0, 0] == len(claims) - 1
-
-
-def test_a_head_that_is_doubted_or_not_found_is_missed() -> None:
-    """Unless it is so small that a look hardly shows it."""
-    sure, doubted, unseen, tiny = (
-        (10.0, 10.0, 30.0, 30.0),
-        (40.0, 10.0, 60.0, 30.0),
-        (10.0, 60.0, 30.0, 80.0),
-        (70.0, 70.0, 72.0, 72.0),
-    )
-    heads = [Head(sure, MISSED), Head(doubted, MISSED - 0.01)]
-    labelled = sample(boxes=np.array([sure, doubted, unseen, tiny], np.float32))
-    np.testing.assert_array_equal(missed(heads, labelled), [doubted, unseen])
+    found = mistakes(Claims(*claims), sample())
+    assert found.shape == (MOST_A_PHOTO, 4)
+    assert found[0, 0] == len(claims) - 1
 
 
 def test_mined_boxes_are_kept(tmp_path: Path) -> None:
     """Until they are mined anew."""
     data, cache = write_data(tmp_path / "data"), tmp_path / "cache"
     source = CachedSource(data, cache, "scenes", "train")
-    for left in (1, 2):
-        boxes = np.array([[left, 2, 3, 4]], np.float32)
-        source.remember([Mined(boxes, boxes + 10, trap=True)] * len(source))
+    first = [np.array([[1, 2, 3, 4]], np.float32)] * len(source)
+    second = [np.array([[5, 6, 7, 8]], np.float32)] * len(source)
+    for found in (first, second):
+        source.remember(found, [True] * len(source))
     again = CachedSource(data, cache, "scenes", "train")[1]
-    np.testing.assert_array_equal(again.mistaken, [[2, 2, 3, 4]])
-    np.testing.assert_array_equal(again.missed, [[12, 12, 13, 14]])
+    np.testing.assert_array_equal(again.mistaken, second[1])
     assert again.trap
 
 
@@ -123,6 +105,6 @@ def test_a_trap_is_a_photo_of_nobody_of_which_a_head_is_cut(
     if somebody:
         photo.plane[150:, 150:] |= PERSON
     cutter = HeadCutter(finder=Claims((20, 20, 60, 60)), segmenter=Says(confirmed))
-    wrong = mined(cutter, photo)
-    np.testing.assert_array_equal(wrong.mistaken, [[20, 20, 60, 60]])
-    assert wrong.trap == (confirmed > 0 and not somebody)
+    boxes, trap = mined(cutter, photo)
+    np.testing.assert_array_equal(boxes, [[20, 20, 60, 60]])
+    assert trap == (confirmed > 0 and not somebody)

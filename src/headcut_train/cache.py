@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from headcut.errors import OptionError, PhotoError
-from headcut_train.mistakes import Mined
+from headcut.geometry import FloatArray
 from headcut_train.sources import READERS, Reader, Sample
 
 
@@ -61,17 +61,20 @@ class CachedSource(Sequence[Sample]):
             masked=row["masked"],
             tags=tuple(tuple(words) for words in row["tags"]),
             mistaken=np.array(row.get("mistaken", []), np.float32).reshape(-1, 4),
-            missed=np.array(row.get("missed", []), np.float32).reshape(-1, 4),
             trap=row.get("trap", False),
             neck_labelled=row["neck_labelled"],
         )
 
-    def remember(self, all_mined: Sequence[Mined]) -> None:
-        """Keep what the networks get wrong in each sample."""
-        for row, mined in zip(self._rows, all_mined, strict=True):
-            row["mistaken"] = mined.mistaken.tolist()
-            row["missed"] = mined.missed.tolist()
-            row["trap"] = mined.trap
+    def remember(self, found: Sequence[FloatArray], traps: Sequence[bool]) -> None:
+        """Keep, for each sample, what was taken for heads where no label is.
+
+        Args:
+            found: (K, 4) float32 for each sample.
+            traps: whether each is one; see `Sample.trap`.
+        """
+        for row, boxes, trap in zip(self._rows, found, traps, strict=True):
+            row["mistaken"] = boxes.tolist()
+            row["trap"] = trap
         _write_index(self._index, self._rows)
 
 

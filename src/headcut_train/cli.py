@@ -92,17 +92,16 @@ def mine(
     data: Data = DATA,
     cache: Cache = CACHE,
 ) -> None:
-    """Keep what the networks get wrong in the training photos, for `train` to show it more."""
+    """Keep what the networks take for heads where none is, for `train` to show to both."""
     doubtful = HeadFinder(open_model(finder), TRAPPED, proposes=PROPOSED / 2)
     cutter = HeadCutter(finder=doubtful, segmenter=HeadSegmenter(open_model(segmenter)))
     for name, source in open_sources(_folder(data), cache).items():
         if name in MINED_SOURCES:
             photos = tqdm(source, desc=name, disable=None)
             results = [mined(cutter, sample) for sample in photos]
-            source.remember(results)
-            mistakes = sum(len(result.mistaken) for result in results)
-            missed = sum(len(result.missed) for result in results)
-            typer.echo(f"{name}: {mistakes} mistakes, {missed} missed heads, {len(source)} photos")
+            found, traps = [boxes for boxes, _ in results], [trap for _, trap in results]
+            source.remember(found, traps)
+            typer.echo(f"{name}: {sum(map(len, found))} mistakes in {len(found)} photos")
 
 
 @app.command("train")

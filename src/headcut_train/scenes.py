@@ -52,8 +52,7 @@ class Picture:
 
 
 HARD_TRIES = 4
-"""Hats, traps and missed heads are rare and hard: of so many samples drawn, the first with one is
-taken."""
+"""Hats and traps are rare and hard: of so many samples drawn, the first with one is taken."""
 
 COMMON_TRIES = {"person_crops": 2}
 """The same for sources in which they are common: a third there wears hats."""
@@ -63,7 +62,7 @@ def _pick(sources: Sources, name: str, rng: Random) -> Sample:
     samples = sources[name]
     for _ in range(COMMON_TRIES.get(name, HARD_TRIES)):
         sample = samples[int(rng.integers(len(samples)))]
-        if sample.trap or sample.shows_hat or len(sample.missed):
+        if sample.trap or sample.shows_hat:
             break
     return sample
 
@@ -672,8 +671,6 @@ def _far_look(sample: Sample, rng: Random) -> Box:
         shift_x, shift_y = rng.uniform(-0.06, 0.06, 2) * side
         return centred_square(x + shift_x, y + shift_y, side)
     subjects = sample.boxes
-    if len(sample.missed) and rng.random() < 0.5:
-        subjects = sample.missed
     if len(sample.mistaken) and (not len(subjects) or rng.random() < 0.25):
         subjects = sample.mistaken
     if len(subjects):

@@ -53,7 +53,6 @@ class Sample:
             `HEAD`, if any, is but the first head's hair.
         tags: of each box, words on its view and state, where they are labelled.
         mistaken: (K, 4) float32 boxes that a finder took for heads by mistake; see `mistakes`.
-        missed: (L, 4) float32, those of `boxes` that a finder was not sure of; see `mistakes`.
         trap: nobody is in the photo, yet both networks together took those for heads.
         neck_labelled: where no `NECK` bit is set, there is surely no neck, among known pixels.
     """
@@ -66,7 +65,6 @@ class Sample:
     masked: bool
     tags: tuple[tuple[str, ...], ...] = ()
     mistaken: FloatArray = field(default_factory=lambda: NO_BOXES)
-    missed: FloatArray = field(default_factory=lambda: NO_BOXES)
     trap: bool = False
     neck_labelled: bool = True
 
