@@ -243,14 +243,6 @@ def test_heads_come_from_left_to_right() -> None:
         assert intersection_over_union(box, drawn) > 0.85
 
 
-def test_dots_are_no_heads() -> None:
-    """In pixels of the photo: a large one shows more of a head that is as small in it."""
-    for scale, count in ((1, 0), (2, 1)):
-        x, y, side = (scale * n for n in (200, 150, 10))
-        photo = photo_with((x, y, x + side, y + side), shape=(scale * 300, scale * 400))
-        assert len(found_boxes(photo)) == count
-
-
 def test_small_head_is_found_by_a_tile_alone() -> None:
     """In the whole photo it has 7 pixels; that is what tiles are for."""
     box = (1030, 230, 1058, 260)

@@ -36,10 +36,6 @@ PROPOSED = 0.15
 VISIBLE = (0.03, 0.95)
 """Heights of heads, as shares of a look, that the look has an opinion on."""
 
-LEAST_PX = 12
-"""A head lower than this, in pixels of the photo, is a dot: nobody could use it, and in held-out
-photos a third of those that the finder is surer of than 0.4 are none."""
-
 WIDE_SIDES, WIDE_VISIBLE = 1.5, 0.35
 """Side of the widest look, in longest sides of the photo, and the least height, as a share of that
 look, of heads that it is asked about: those that fill their photo, which need room around them. In
@@ -165,8 +161,6 @@ class HeadFinder:
     def find(self, photo: U8Array) -> list[Head]:
         """Return the heads that a photo may hold, from left to right; none is a valid answer.
 
-        None is lower than `LEAST_PX`.
-
         Args:
             photo: (H, W, 3) uint8 sRGB.
         """
@@ -179,8 +173,7 @@ class HeadFinder:
         found = [head for head in agreed if head.confidence >= self.proposes]
         scale = max(photo.shape[:2]) / max(shape)  # the longer side is rounded less
         ordered = sorted(found, key=lambda head: head.box_px[0] + head.box_px[2])
-        heads = [Head(scaled_box(head.box_px, scale), head.confidence) for head in ordered]
-        return [head for head in heads if _height(head) >= LEAST_PX]
+        return [Head(scaled_box(head.box_px, scale), head.confidence) for head in ordered]
 
     def _look(self, photo: U8Array, box: Box) -> Look:
         crop = crop_for_model(photo, box, self.model.size)

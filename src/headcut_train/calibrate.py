@@ -40,8 +40,9 @@ MOST_PHOTOS_A_SET = 150
 MOST_SCENES_WITH_FALSE = 0.01
 """The threshold lets a false head into at most this share of the photos without people."""
 
-THRESHOLD_MARGIN = 0.04
-"""What is added to the least such threshold: the photos are few, and one of them decides."""
+THRESHOLD_MARGIN = 0.08
+"""What is added to the least such threshold: the photos are few, and one of them decides. With
+less, a corner of the sample photo was a head of nine pixels."""
 
 
 @dataclass

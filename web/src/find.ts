@@ -15,7 +15,6 @@ const PART_OF_ONE_HEAD = 0.8;
 const FAINT = 0.05;
 const PROPOSED = 0.15;
 const VISIBLE = [0.03, 0.95];
-const LEAST_PX = 12;
 const WIDE_SIDES = 1.5;
 const WIDE_VISIBLE = 0.35;
 const TILE_SHARE = 0.5;
@@ -104,9 +103,7 @@ export async function findHeads(
     .filter((head) => head.confidence >= PROPOSED)
     .sort((a, b) => a.box[0] + a.box[2] - b.box[0] - b.box[2]);
   const scale = Math.max(photo.width, photo.height) / Math.max(seen.width, seen.height);
-  return found
-    .map((head) => ({ ...head, box: scaledBox(head.box, scale) }))
-    .filter((head) => heightOf(head) >= LEAST_PX);
+  return found.map((head) => ({ ...head, box: scaledBox(head.box, scale) }));
 }
 
 /** Return the squares to look at: the whole photo, more than it, and tiles of a large one. */
