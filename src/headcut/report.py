@@ -65,13 +65,13 @@ def report(target_url: str) -> Iterator[str]:
 
 
 def _speed(rows: pa.Table) -> Iterator[str]:
-    whole = np.sum([rows[stage].fill_null(0).to_numpy() for stage in STAGES], axis=0)
+    by_stage = {stage: rows[stage].fill_null(0).to_numpy() for stage in STAGES}
+    whole = np.sum(list(by_stage.values()), axis=0)
     cut = np.flatnonzero(whole)
     if not len(cut):
         return
     means = ", ".join(
-        f"{stage.removesuffix('_ms')} {rows[stage].fill_null(0).to_numpy()[cut].mean():.1f}"
-        for stage in STAGES
+        f"{stage.removesuffix('_ms')} {ms[cut].mean():.1f}" for stage, ms in by_stage.items()
     )
     yield f"milliseconds a photo: {whole[cut].mean():.1f} ({means})"
     yield "slowest:"

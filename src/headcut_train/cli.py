@@ -281,9 +281,7 @@ def evaluate_command(
         if threshold is not None or sheet:
             raise OptionError("--threshold and --sheet do not go with --manifest; leave them out")
         table = workshop.score_model(model, manifest, whole=whole, limit=limit, finder=finder)
-        typer.echo(as_text(table))
-        if json_path:
-            json_path.write_text(json.dumps(table, indent=2) + "\n")
+        _give_table(table, json_path)
         return
     if whole:
         raise OptionError("--whole goes with --manifest alone; give one, or leave it out")
@@ -293,13 +291,17 @@ def evaluate_command(
     cutter = HeadCutter(finder=sure, segmenter=segmenter)
     doubter = HeadCutter(finder=unsure, segmenter=segmenter)
     table = evaluate(cutter, doubter, data=_folder(data), cache=cache, limit=limit)
-    typer.echo(as_text(table))
-    if json_path:
-        json_path.write_text(json.dumps(table, indent=2) + "\n")
+    _give_table(table, json_path)
     if sheet:
         photos = [sample.photo for sample in CachedSource(data, cache, "wild", "val")]
         Image.fromarray(contact_sheet(cutter, photos)).save(sheet)
         typer.echo(sheet)
+
+
+def _give_table(table: dict[str, dict[str, float]], json_path: Path | None) -> None:
+    typer.echo(as_text(table))
+    if json_path:
+        json_path.write_text(json.dumps(table, indent=2) + "\n")
 
 
 def _folder(data: Path) -> Path:
