@@ -45,7 +45,7 @@ def assert_is_quarters(pixels: np.ndarray, tolerance: int = 12) -> None:
     assert np.abs(middles - expected).max() <= tolerance
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "HEIF", "GIF", "TIFF", "BMP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP"])
 def test_every_format_gives_the_same_photo(format: str) -> None:
     assert_is_quarters(load_photo(encoded(quarters(), format)))
 
@@ -67,7 +67,7 @@ STORED_AS = {
 }
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF"])
 @pytest.mark.parametrize("orientation", STORED_AS)
 def test_every_orientation_comes_out_upright(orientation: int, format: str) -> None:
     """A phone stores the sensor's picture and says how to turn it; only some is a known bug."""
@@ -171,7 +171,7 @@ def profile_with_red_and_green_swapped() -> bytes:
     return data.replace(b"rXYZ", b"tXYZ").replace(b"gXYZ", b"rXYZ").replace(b"tXYZ", b"gXYZ")
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF"])
 def test_icc_profile_is_applied(format: str) -> None:
     """Phones store Display P3; dropping the profile shifts every colour."""
     swapped = Image.new("RGB", (32, 32), GREEN)

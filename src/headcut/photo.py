@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from headcut.geometry import U8Array
 
 PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".heic", ".heif", ".hif"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"}
     | {".gif", ".tif", ".tiff", ".bmp"}
 )
 """Endings of the files that a folder is searched for; a file given by name may have any."""
 
+AVIF_BRANDS = frozenset({b"avif", b"avis"})
 HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1".split())
-"""What stands at byte 8 of a HEIC or HEIF file; videos have other words there."""
+"""What stands at byte 8 of an AVIF, HEIC or HEIF file; videos have other words there."""
 
 ICC_NOISE_LEVELS = 1
 """A profile that moves no colour by more than this is sRGB already: rounding makes such steps."""
@@ -75,8 +76,8 @@ def read_photo(source: PhotoSource, limits: PhotoLimits | None = None) -> Photo:
     there are noise, or what somebody cut away. Half transparent pixels keep their colour.
 
     Args:
-        source: JPEG, PNG, WebP, HEIC/HEIF, GIF (first frame), TIFF or BMP, as a path, bytes or
-            an open binary file; or a Pillow image; or an (H, W, 3 or 4) uint8 array of RGB(A),
+        source: JPEG, PNG, WebP, AVIF, HEIC/HEIF, GIF (first frame), TIFF or BMP, as a path, bytes
+            or an open binary file; or a Pillow image; or an (H, W, 3 or 4) uint8 array of RGB(A),
             which is copied.
         limits: caps that are checked before anything is decoded.
 
@@ -189,7 +190,7 @@ def _open(data: bytes) -> Image.Image:
     name = _format_of(data)
     if name is None:
         raise PhotoError(
-            "is not a photo that headcut reads; give JPEG, PNG, WebP, HEIC, GIF, TIFF or BMP"
+            "is not a photo that headcut reads; give JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF or BMP"
         )
     try:
         if name == "HEIF":
@@ -219,6 +220,8 @@ def _format_of(data: bytes) -> str | None:
     }
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
+    if data[4:8] == b"ftyp" and data[8:12] in AVIF_BRANDS:
+        return "Avif"
     if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
         return "HEIF"
     return next((name for start, name in signatures.items() if data.startswith(start)), None)
