@@ -206,6 +206,12 @@ describe("find", () => {
     const head: Head = { box: [0, 0, 10, 10], confidence: 0.7 };
     expect(confidenceOf(head, 1, photo, parseCalibration(""))).toBeCloseTo(0.7, 6);
   });
+
+  test("a damaged calibration is said, not guessed", () => {
+    for (const text of ["0.9 3.1 0.3", "0.9 3.1 0.3 much", "0.9 3.1 0.3 0.4 0.5"]) {
+      expect(() => parseCalibration(text)).toThrow("damaged calibration");
+    }
+  });
 });
 
 describe("pipeline", () => {
