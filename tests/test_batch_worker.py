@@ -113,8 +113,18 @@ def test_fingerprint_is_of_what_changes_an_output(tmp_path: Path) -> None:
     picture().save(background)
     save = SaveOptions(background=str(background))
     before = fingerprint(save=save)
+    moved = background.rename(tmp_path / "moved.png")
+    assert fingerprint(save=SaveOptions(background=str(moved))) == before
     picture(20).save(background)
     assert fingerprint(save=save) != before
+
+
+def test_workers_find_the_background(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run in another folder."""
+    monkeypatch.chdir(place / "in")
+    save = PhotoJob(save=SaveOptions(background="one.png")).for_workers().save
+    assert save.background == str(place / "in" / "one.png")
+    assert PhotoJob(save=SaveOptions(background="blur")).for_workers().save.background == "blur"
 
 
 def test_wrong_jobs() -> None:
@@ -179,6 +189,19 @@ def test_photos_that_are_gone_are_not_counted(place: Path, headcut: Headcut) -> 
     )
 
 
+def test_a_source_that_is_gone_is_said(place: Path, headcut: Headcut) -> None:
+    """A disk that is not there must not look like a run in which all was done already."""
+    record(place, PhotoJob(save=SaveOptions()))
+    ran = headcut("batch", "nowhere", "out")
+    assert ran.code == 2
+    assert "no photos there" in ran.err
+
+
+def test_the_option_that_differs_is_named(place: Path, headcut: Headcut) -> None:
+    record(place, PhotoJob(save=SaveOptions()))
+    assert "other options (crop);" in headcut("batch", "in", "out", "--crop").err
+
+
 def test_photos_of_a_shard_that_is_lost_are_cut_again(place: Path, headcut: Headcut) -> None:
     """Those in a shard that is still there would be doubled: that is refused."""
     (shard,) = record(
@@ -192,6 +215,13 @@ def test_photos_of_a_shard_that_is_lost_are_cut_again(place: Path, headcut: Head
     (place / "out" / shard).unlink()
     ran = headcut(*command)
     assert ran.written == ["to do: 2 photos (1 changed, 1 whose output is gone)"]
+
+
+def test_webp_in_a_webdataset_is_called_so(place: Path) -> None:
+    (shard,) = record(place, PhotoJob(save=SaveOptions(format="webp"), form="webdataset"))
+    with tarfile.open(place / "out" / shard) as tar:
+        suffixes = {name.partition(".")[2] for name in tar.getnames()}
+    assert suffixes == {"json", "1.webp"}
 
 
 def test_shards_of_a_killed_run_go(place: Path, headcut: Headcut) -> None:

@@ -62,10 +62,11 @@ def test_other_options_and_other_networks_are_noticed() -> None:
 
 def test_files_that_are_no_photos_are_in_the_ledger_once() -> None:
     """Also headcut's own outputs, as `headcut FOLDER` writes them beside the photos."""
-    listing = entries("notes.txt", "a-head.png", "noname", "B.JPG")
+    listing = entries("notes.txt", "a-head.png", "noname", "B.JPG", "sub/._B.jpg")
     found = left(listing, SCHEMA.empty_table())
     assert todo(found) == ["B.JPG"]
-    assert found.passed_over["key"].to_pylist() == ["notes.txt", "a-head.png", "noname"]
+    others = ["notes.txt", "a-head.png", "noname", "sub/._B.jpg"]
+    assert found.passed_over["key"].to_pylist() == others
     assert len(left(listing, found.passed_over).passed_over) == 0
 
 
@@ -101,6 +102,19 @@ def test_the_last_row_of_a_photo_counts(tmp_path: Path) -> None:
     for part, data in parts.items():  # as if killed before it deleted them
         (tmp_path / part).write_bytes(data)
     assert found() == wanted
+
+
+def test_the_last_row_counts_where_the_clock_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine may have written the rows before."""
+    Ledger(Store(str(tmp_path))).append(rows("a.jpg", status="failed"))
+    monkeypatch.setattr("headcut.ledger.time.time_ns", lambda: 1)
+    ledger = Ledger(Store(str(tmp_path)))
+    assert ledger.rows()["status"].to_pylist() == ["failed"]
+    ledger.append(rows("a.jpg"))
+    ledger.merge()
+    assert ledger.rows()["status"].to_pylist() == ["done"]
 
 
 def test_options_take_no_memory_a_row(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def run(
             no photos, or the target holds photos cut with other options.
         OutputError: the ledger or a shard cannot be written; what was done is in the ledger.
     """
-    source, target = Store(source_url), Store(target_url)
+    source, target, job = Store(source_url), Store(target_url), job.for_workers()
     if source.holds(target) or target.holds(source):
         raise OptionError(f"{target_url} and {source_url} lie in each other; choose another TARGET")
     ledger = Ledger(target)
@@ -141,7 +141,7 @@ def run(
         retry_failed=choice.retry_failed,
         redo=choice.redo,
     )
-    if not len(rows) and not len(todo.todo):
+    if not len(todo.todo) and len(todo.gone) == len(rows):
         raise OptionError(f"{source_url}: no photos there; give a place that holds some")
     _refuse_a_mixture(todo, options, choice)
     photos = _chosen(todo.todo, choice)
@@ -169,6 +169,8 @@ def _refuse_a_mixture(todo: Work, options: str, choice: Choice) -> None:
     if not todo.unlike or choice.redo:
         return
     then, now = json.loads(todo.unlike_options or "{}"), json.loads(options)
+    then |= then.pop("save", {})
+    now |= now.pop("save")
     names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
     what = f"other options ({', '.join(names)})" if names else "other networks"
     raise OptionError(
@@ -399,7 +401,8 @@ def _tar_bytes(shard: pa.Table) -> bytes:
             name = sha256(row["key"].encode()).hexdigest()[:20]
             _put(tar, f"{name}.json", json.dumps(row, ensure_ascii=False).encode())
             for number, mask in enumerate(masks, start=1):
-                _put(tar, f"{name}.{number}.png", mask)
+                suffix = "webp" if mask.startswith(b"RIFF") else "png"
+                _put(tar, f"{name}.{number}.{suffix}", mask)
     return file.getvalue()
 
 
@@ -422,7 +425,7 @@ class _Progress:
         self._total, self._say = total, say
         self._done = 0
         self._start_s = self._said_s = time.monotonic()
-        self._every_s = 1 if sys.stderr.isatty() else 30
+        self._every_s = 1 if sys.stderr and sys.stderr.isatty() else 30
 
     def add(self, rows: pa.Table) -> None:
         self._done += len(rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -70,13 +70,24 @@ class PhotoJob:
         if self.form != "files" and self.sidecar:
             raise OptionError("a data set holds the boxes itself; leave --json out")
 
+    def for_workers(self) -> PhotoJob:
+        """Return the job with the whole path of its background: workers have another folder."""
+        picture = self._background_picture()
+        if picture is None:
+            return self
+        return replace(self, save=replace(self.save, background=str(picture.absolute())))
+
     def fingerprint(self) -> str:
         """Return all that changes an output, as JSON; what is only refused is no part of it."""
         chosen = {name: value for name, value in asdict(self).items() if name != "limits"}
-        background = self.save.background
-        if background != BLUR and not is_colour(background) and Path(background).is_file():
-            chosen["background_sha256"] = sha256(Path(background).read_bytes()).hexdigest()
+        if picture := self._background_picture():
+            chosen["save"]["background"] = sha256(picture.read_bytes()).hexdigest()
         return json.dumps(chosen, sort_keys=True)
+
+    def _background_picture(self) -> Path | None:
+        background = self.save.background
+        is_word = background == BLUR or is_colour(background)
+        return None if is_word or not Path(background).is_file() else Path(background)
 
 
 def model_fingerprint() -> str:

@@ -22,8 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headcut.errors import OutputError, PhotoError
-from headcut.photo import PHOTO_SUFFIXES
-from headcut.plan import OUR_OUTPUT
+from headcut.plan import is_photo
 from headcut.store import Entry, Store
 
 FOLDER = "headcut-ledger"
@@ -74,8 +73,11 @@ class Ledger:
 
     def parts(self) -> list[str]:
         """Return the keys of the parts, oldest first."""
-        found = (entry.key for entry in self._target.entries(FOLDER))
-        return sorted(key for key in found if PART.fullmatch(key.rpartition("/")[2]))
+        names = (entry.key.rpartition("/")[2] for entry in self._target.entries(FOLDER))
+        parts = sorted(name for name in names if PART.fullmatch(name))
+        if parts:  # another machine's clock may be ahead
+            self._last_number = max(self._last_number, int(parts[-1].partition("-")[0]))
+        return [f"{FOLDER}/{name}" for name in parts]
 
     def rows(self) -> pa.Table:
         """Return the last row of every photo.
@@ -95,7 +97,7 @@ class Ledger:
             self._target.write_whole(f"{FOLDER}/{self.new_name()}.parquet", parquet_bytes(rows))
 
     def new_name(self) -> str:
-        """Return a name that no file has and that sorts after all those of earlier calls."""
+        """Return a name that no file has and that sorts after all that this ledger gave or saw."""
         self._last_number = max(time.time_ns(), self._last_number + 1)
         return f"{self._last_number:020d}-{secrets.token_hex(3)}"
 
@@ -272,7 +274,7 @@ def _listing(entries: Iterable[Entry]) -> tuple[pa.Table, list[Entry]]:
         )
 
     for entry in entries:
-        if not is_photo(entry.key):
+        if not is_photo(entry.key.rpartition("/")[2]):
             others.append(entry)
             continue
         rows.append(entry)
@@ -280,13 +282,6 @@ def _listing(entries: Iterable[Entry]) -> tuple[pa.Table, list[Entry]]:
             chunks.append(chunk())
             rows.clear()
     return pa.concat_tables([*chunks, chunk()]), others
-
-
-def is_photo(key: str) -> bool:
-    """Whether a file is a photo by its name, and none of headcut's own outputs."""
-    name = key.rpartition("/")[2]
-    suffix = f".{name.rpartition('.')[2].lower()}" if "." in name else ""
-    return suffix in PHOTO_SUFFIXES and not OUR_OUTPUT.search(name)
 
 
 def _passed_over(others: Sequence[Entry], rows: pa.Table) -> pa.Table:

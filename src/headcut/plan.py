@@ -151,9 +151,14 @@ def _photos(argument: str, failures: list[tuple[str, str]]) -> Iterator[tuple[Pa
     for parent, folders, names in os.walk(root, onerror=cannot_list):
         folders.sort()
         for name in sorted(names):
-            passed_over = name.startswith("._") or OUR_OUTPUT.search(name)  # ._: macOS's own
-            if Path(name).suffix.lower() in PHOTO_SUFFIXES and not passed_over:
+            if is_photo(name):
                 yield Path(parent, name), Path(parent).relative_to(root)
+
+
+def is_photo(name: str) -> bool:
+    """Whether a file is a photo by its name: none of headcut's own outputs, nor of macOS's `._`."""
+    passed_over = name.startswith("._") or OUR_OUTPUT.search(name)
+    return Path(name).suffix.lower() in PHOTO_SUFFIXES and not passed_over
 
 
 def _parted(jobs: list[Job]) -> list[Job]:
