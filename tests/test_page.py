@@ -502,15 +502,15 @@ def test_one_head_is_chosen_by_touching_it(page: Page, two_heads: Path) -> None:
     assert_same_cut(right, cut_outs[1].render(headcut.SaveOptions(crop=True)))
 
 
-def test_a_choice_made_while_the_next_photo_opens_does_no_harm(page: Page, two_heads: Path) -> None:
-    """It is still of the heads of the photo before."""
+def test_nothing_can_be_chosen_while_the_next_photo_opens(page: Page, two_heads: Path) -> None:
+    """It would be of the heads of the photo before, and saved under the new one's name."""
     pick(page, two_heads)
     page.evaluate("delete document.documentElement.dataset.ms")
     page.set_input_files("#file", ASTRONAUT)
-    for frame in ("Square", "Head"):
-        page.click(f"#frame [title='{frame}']")
+    assert page.locator("#editor").evaluate("editor => editor.inert")
     page.wait_for_selector("html[data-ms]")
     settle(page)
+    assert not page.locator("#editor").evaluate("editor => editor.inert")
     assert page.inner_text("#message") == "1 head found"
     assert_same_cut(saved(page), from_python(ASTRONAUT, crop=True))
 
@@ -551,6 +551,15 @@ def test_own_picture_is_a_background(page: Page, tmp_path: Path) -> None:
     image = saved(page)
     choose(page, "background", "Transparent")
     assert image.getpixel((0, 0)) == (0, 200, 0, 255)
+
+
+def test_choosing_no_picture_after_all_keeps_the_background(page: Page) -> None:
+    pick(page, ASTRONAUT)
+    for _ in range(2):  # it can be thought over again
+        with page.expect_file_chooser():
+            page.click("#background [title='Own picture']")
+        page.locator("#picture").dispatch_event("cancel")
+        assert page.locator("#background :checked").get_attribute("value") == "transparent"
 
 
 def test_brush_adds_erases_and_takes_back_and_makes_a_training_pair(

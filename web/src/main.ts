@@ -97,6 +97,7 @@ loaded.catch(({ message }) => say(message, true));
 async function openPhoto(file: Blob, name: string): Promise<void> {
   say("");
   setBusy(WORDS.loading);
+  element("editor").inert = true; // what is chosen now belongs to the photo before
   try {
     await loaded;
     setBusy(WORDS.looking);
@@ -111,6 +112,7 @@ async function openPhoto(file: Blob, name: string): Promise<void> {
     element("editor").hidden = false;
     button("another").hidden = false;
     showTab(opened.heads.length ? "look" : "brush");
+    element("editor").inert = false;
     if (document.activeElement === document.body) button(`tab-${state.tab}`).focus();
     say(opened.heads.length ? WORDS.found(opened.heads.length) : WORDS.noHead);
     await refresh();
@@ -121,6 +123,7 @@ async function openPhoto(file: Blob, name: string): Promise<void> {
     if (reason === UNREADABLE) say(isHeic ? WORDS.heic : WORDS.unreadable, true);
     else say(/memory|allocat/i.test(reason) ? WORDS.tooMuch : WORDS.failed(reason), true);
   } finally {
+    element("editor").inert = false;
     setBusy(null);
   }
 }
@@ -330,10 +333,7 @@ ownColour.addEventListener("input", () => chooseBackground("own"));
 
 function chooseBackground(value: string): void {
   ownColour.hidden = value !== "own";
-  if (value === "picture") {
-    input("picture").click();
-    return;
-  }
+  if (value === "picture") return; // a click on it asks for a file
   const colour = value === "own" ? ownColour.value : value;
   const isColour = colour.startsWith("#");
   change({
@@ -341,17 +341,22 @@ function chooseBackground(value: string): void {
   });
 }
 
-// Choosing the swatch again asks for another picture.
 element("background").addEventListener("click", (event) => {
-  const radio = event.target as HTMLInputElement;
-  if (radio.value === "picture" && state.choice.background.kind === "picture") {
-    input("picture").click();
-  }
+  if ((event.target as HTMLInputElement).value === "picture") input("picture").click();
 });
 input("picture").addEventListener("change", () => {
   const file = input("picture").files?.[0];
   input("picture").value = "";
   if (file) change({ background: { kind: "picture", file } });
+});
+input("picture").addEventListener("cancel", () => {
+  const { background } = state.choice;
+  const value = background.kind === "colour" ? background.colour : background.kind;
+  const swatch = (name: string) =>
+    document.querySelector<HTMLInputElement>(`#background [value="${name}"]`);
+  const chosen = swatch(value) ?? swatch("own");
+  if (chosen) chosen.checked = true;
+  ownColour.hidden = chosen?.value !== "own";
 });
 input("neck").addEventListener("input", () => {
   showNeck();

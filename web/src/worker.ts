@@ -89,15 +89,16 @@ const work: Work = {
       segment: (crop) => timed("segmenter", () => segment(crop)),
     };
     const first = await timed("looks", () => lookForHeads(photo, watched, report));
-    current = { file, photo, fullSize, first, looks: new Map(), cuts: new Map() };
+    const now: Current = { file, photo, fullSize, first, looks: new Map(), cuts: new Map() };
     const heads: Opened["heads"] = [];
     for (const [i, seen] of first.entries()) {
-      await timed("looks", () => lookAgainAt(current as Current, i, NECKS.none, watched));
-      const cut = await timed("cut", () => cutAt(current as Current, i, NECKS.none));
+      await timed("looks", () => lookAgainAt(now, i, NECKS.none, watched));
+      const cut = await timed("cut", () => cutAt(now, i, NECKS.none));
       heads.push({ box: cut?.box ?? seen.head.box, confidence: seen.head.confidence });
     }
     const { width, height } = photo;
     const bitmap = canvasOf(photo).transferToImageBitmap();
+    current = now; // only when nothing can fail any more
     return { photo: bitmap, size: { width, height }, fullSize, heads, ms };
   },
 
@@ -154,8 +155,7 @@ function opened(): Current {
   return current;
 }
 
-function shown(): Source {
-  const { photo } = opened();
+function shown({ photo }: Current = opened()): Source {
   return { size: photo, scale: 1, patchOf: (box) => cropPicture(photo, box) };
 }
 
@@ -239,7 +239,7 @@ async function lookAgainAt(
 async function cutAt(now: Current, i: number, neck: Neck): Promise<CutOut | null> {
   const last = now.cuts.get(i);
   if (last?.neck === neck) return last.cut;
-  const cut = cutFrom(shown(), await lookAgainAt(now, i, neck), neck);
+  const cut = cutFrom(shown(now), await lookAgainAt(now, i, neck), neck);
   now.cuts.set(i, { neck, cut });
   return cut;
 }
