@@ -208,6 +208,8 @@ def test_answers_may_not_be_kept_or_run(server: Served) -> None:
         ("?heads=each", "format=json"),
         ("?at=1,2&heads=1", "leave one"),
         ("?square=9", "square"),
+        ("?square=4096", "at most 2048"),
+        ("?padding=200&crop=true", "at most 100"),
         ("?square=1e3", "whole number"),
         ("?padding=much", "padding"),
         ("?padding=nan&crop=true", "padding"),

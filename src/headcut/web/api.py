@@ -293,7 +293,7 @@ async def _read_form(request: Request, max_bytes: int) -> bytes:
             {"Content-Type": kind},
             lambda field: None,
             keep,
-            {"MAX_MEMORY_FILE_SIZE": form_bytes, "MAX_FIELD_SIZE": 1000, "MAX_FIELDS": 10},
+            config={"MAX_MEMORY_FILE_SIZE": form_bytes, "MAX_FIELD_SIZE": 1000, "MAX_FIELDS": 10},
         )
         async for chunk in _counted(request, form_bytes):
             parser.write(chunk)

@@ -15,8 +15,6 @@ _BINARY = {"schema": {"type": "string", "contentEncoding": "binary"}}
 PROBLEMS = {
     400: "An option has a value that makes no sense.",
     403: "Another site sends it, or it is not meant for this server's name.",
-    404: "There is nothing at this address.",
-    405: "The address knows other methods.",
     408: "The photo did not arrive in time.",
     413: "The photo's file is too large.",
     415: "The body is of a type that is not read.",
@@ -25,7 +23,7 @@ PROBLEMS = {
     500: "Something is wrong with the server; its log says more.",
     503: "The cut took too long, or the server stops.",
 }
-"""Each status that is not a success."""
+"""Each status of `/v1/cut` that is not a success."""
 
 
 def openapi() -> dict[str, Any]:
@@ -77,7 +75,6 @@ def _cut() -> dict[str, Any]:
             **{
                 str(status): {"description": text, "content": {PROBLEM: _schema("Problem")}}
                 for status, text in PROBLEMS.items()
-                if status not in (404, 405)
             },
         },
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
 from headcut.errors import OptionError
@@ -29,6 +30,9 @@ from headcut.options import (
 Answer: TypeAlias = Literal["png", "webp", "json"]
 
 ANSWERS: tuple[Answer, ...] = (*FORMATS, "json")
+
+MOST_SQUARE_PX, MOST_PADDING = 2048, 100
+"""Less than the command line allows: a small request must not cost gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +79,25 @@ def _which_heads(heads: str | None, at: str | None, answer: Answer) -> Heads:
     return chosen
 
 
-def _whole(name: str) -> Callable[[str], int]:
-    def read(value: str) -> int:
-        if not (value.isascii() and value.isdigit() and len(value) < 10):
-            raise OptionError(f"{name} {value!r} is not a whole number; give digits alone")
-        return int(value)
+def _square(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 10):
+        raise OptionError(f"square {value!r} is not a whole number; give digits alone")
+    if int(value) > MOST_SQUARE_PX:
+        raise OptionError(f"square is at most {MOST_SQUARE_PX} here; `headcut` makes larger ones")
+    return int(value)
 
-    return read
+
+def _padding(value: str) -> float:
+    if (padding := _number("padding", value)) > MOST_PADDING:
+        raise OptionError(f"padding is at most {MOST_PADDING} here; `headcut` leaves more room")
+    return padding
 
 
-def _number(name: str) -> Callable[[str], float]:
-    def read(value: str) -> float:
-        try:
-            return float(value)
-        except ValueError as error:
-            raise OptionError(f"{name} {value!r} is not a number") from error
-
-    return read
+def _number(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        raise OptionError(f"{name} {value!r} is not a number") from error
 
 
 def _yes(name: str) -> Callable[[str], bool]:
@@ -115,12 +121,12 @@ def _background(value: str) -> str:
 SAVE_PARAMETERS: dict[str, Callable[[str], Any]] = {
     "output": str,
     "crop": _yes("crop"),
-    "square": _whole("square"),
+    "square": _square,
     "circle": _yes("circle"),
-    "padding": _number("padding"),
+    "padding": _padding,
     "outline": parse_outline,
     "background": _background,
-    "feather": _number("feather"),
+    "feather": partial(_number, "feather"),
 }
 """How each field of `SaveOptions` is read."""
 
@@ -145,12 +151,12 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "output": ({"enum": list(OUTPUTS)}, "Transparent picture, black-and-white or soft mask."),
     "crop": ({"type": "boolean"}, "Keep only the tight box of the head."),
     "square": (
-        {"type": "integer", "minimum": 16, "maximum": 8192},
+        {"type": "integer", "minimum": 16, "maximum": MOST_SQUARE_PX},
         "A square picture of that side, the head in its middle.",
     ),
     "circle": ({"type": "boolean"}, "A square picture, clear outside its circle."),
     "padding": (
-        {"type": "number", "minimum": 0, "maximum": 500},
+        {"type": "number", "minimum": 0, "maximum": MOST_PADDING},
         "Room around the head, in percent of its longer side.",
     ),
     "outline": (
