@@ -239,6 +239,18 @@ def test_options_change_the_picture_and_save_writes_it_beside(desk: Desk, tmp_pa
     assert state.saved.read_bytes() == expected
 
 
+def test_file_that_is_named_is_the_newest(desk: Desk, tmp_path: Path) -> None:
+    """A picture drawn right after a save knew only the file before it."""
+    desk.session.open([made_photo(tmp_path, "a.png", 150)])
+    desk.settle()
+    desk.session.save()
+    desk.session.choose(Choices(background="Pink"))
+    state = desk.settle()
+    assert isinstance(state, Done)
+    assert state.saved.name == "a-head-2.png"
+    assert state.choices == desk.session.choices
+
+
 def test_options_hold_for_the_next_photo(desk: Desk, tmp_path: Path) -> None:
     desk.session.choose(Choices(size="Square, 512 px"))
     desk.session.open([made_photo(tmp_path, "a.png", 150)])

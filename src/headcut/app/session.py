@@ -319,11 +319,14 @@ class Session:
 
     def _redone(self, wish: int, done: Done, now: Done) -> None:
         """Show a picture that was drawn anew, if nothing else was opened or wished for since."""
-        if now.saved != done.saved:
+        is_written = now.saved != done.saved
+        if is_written:
             self.report.append(str(now.saved))
         if isinstance(self.state, Done) and self.state.cut == now.cut:
             latest = now if wish == self._wishes else self.state
-            self._show(replace(latest, saved=now.saved, problem=now.problem))
+            # What waited behind a save knows the file before it.
+            saved = now.saved if is_written else self.state.saved
+            self._show(replace(latest, saved=saved, problem=now.problem))
 
     def _finish(self, job: _Job, outcome: Done | Failed) -> None:
         """Show how a photo went, and start the next one."""
