@@ -6,7 +6,9 @@ import errno
 import io
 import os
 import random
+import shlex
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -216,6 +218,14 @@ def test_full_standard_output() -> None:
         assert ran.returncode == 1
         assert b"No space left on device; free some space" in ran.stderr
         assert ran.stderr.count(b"\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="written for a POSIX shell")
+def test_closed_standard_output() -> None:
+    command = f"exec {shlex.quote(sys.executable)} -m headcut --version >&-"
+    ran = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr == b"headcut: standard output is closed; give -o a file or a folder\n"
 
 
 WRONG_USAGE = {

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias, cast
 
 import typer
 
@@ -434,6 +434,7 @@ def batch(
     except KeyboardInterrupt:
         _say("headcut: stopped; the same command goes on")
         raise typer.Exit(STOPPED) from None
+    typer.echo(_over_the_bar(), nl=False, err=True)
     _print_lines(outcome.lines)
     if outcome.failed:
         raise typer.Exit(FAILED)
@@ -442,7 +443,7 @@ def batch(
 
 def _say_progress(line: str) -> None:
     """Print a line of progress: over the last one where somebody is watching, else below it."""
-    typer.echo(_over_the_bar() + line, nl=not sys.stderr.isatty(), err=True)
+    typer.echo(_over_the_bar() + line, nl=not _is_watched(sys.stderr), err=True)
 
 
 _Cut: TypeAlias = "list[Path] | Exception | None"
@@ -468,7 +469,7 @@ class _Request:
             )
         if self.sidecar:
             raise OptionError("--json writes beside a file; give one with -o")
-        if sys.stdout.isatty():
+        if _is_watched(sys.stdout):
             raise OptionError("a picture would garble the terminal; redirect it or give -o a file")
 
 
@@ -576,7 +577,7 @@ def _write(path: Path, data: bytes, plan: Plan) -> None:
 
 def _progress(cuts: Iterator[_Cut], count: int) -> AbstractContextManager[Iterable[_Cut]]:
     """Return them behind a progress bar, if there are several and somebody is watching."""
-    if count > 1 and sys.stderr.isatty():
+    if count > 1 and _is_watched(sys.stderr):
         return typer.progressbar(
             cuts, length=count, label="Cutting", show_pos=True, file=sys.stderr
         )
@@ -592,7 +593,7 @@ def _list(path: Path) -> None:
     """Print a written file's path on standard output, byte for byte."""
     from headcut.writing import write_standard_output
 
-    if sys.stdout.isatty():
+    if _is_watched(sys.stdout):
         typer.echo(_over_the_bar(), nl=False, err=True)
     write_standard_output(os.fsencode(path) + b"\n")
 
@@ -610,6 +611,11 @@ def _print_lines(lines: Iterable[str]) -> int:
     return DONE
 
 
+def _is_watched(stream: TextIO | None) -> bool:
+    """Whether it is a terminal; a closed one is None."""
+    return stream is not None and stream.isatty()
+
+
 def _over_the_bar() -> str:
     """Return what clears the line that a progress bar may stand in; the bar draws itself again."""
-    return "\r\033[K" if sys.stderr.isatty() else ""
+    return "\r\033[K" if _is_watched(sys.stderr) else ""

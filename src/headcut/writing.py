@@ -134,6 +134,8 @@ def write_standard_output(data: bytes) -> None:
         OutputError: no space, or it is closed.
         BrokenPipeError: the reader went away.
     """
+    if sys.stdout is None:
+        raise OutputError("standard output is closed; give -o a file or a folder")
     stream = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
     left = memoryview(data)
     try:
