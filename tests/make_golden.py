@@ -240,7 +240,7 @@ def _cut(photo: np.ndarray, place: Box, neck: Any) -> dict[str, Any]:
         "confidence": seen.head.confidence,
         "seenBox": seen.box,
         "box": made.box_px,
-        "rgba": packed(made._rgba()),
+        "rgba": packed(made._rgba(0)),
     }
 
 

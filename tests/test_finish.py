@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from headcut.cutout import CutOut
+from headcut.cutout import CutOut, merge
 from headcut.errors import OptionError, OutputError
-from headcut.finish import distance_to, frame_of
+from headcut.finish import Frame, _blurred, distance_to, frame_of
 from headcut.options import PRESETS, Outline, SaveOptions, parse_outline, parse_point, save_options
 from headcut.pipeline import HeadCutter
 
@@ -117,9 +117,20 @@ def test_blurred_background_is_the_photos_own(head: CutOut) -> None:
     assert (beyond[..., 3] == 255).all()
 
 
-def test_picture_as_background_covers_the_frame(head: CutOut, tmp_path: Path) -> None:
-    Image.new("RGB", (50, 20), (1, 2, 3)).save(tmp_path / "wall.png")
-    shown = rgba(head, background=str(tmp_path / "wall.png"), square=90, padding=10)
+def test_blurred_background_of_a_wide_photo_is_in_place() -> None:
+    """Its copy is a few rows high: their rounded number says nothing of its columns."""
+    photo = np.zeros((60, 8000, 3), np.uint8)
+    photo[:, 7000:] = 255
+    shown = np.asarray(_blurred(photo, Frame(6000, 0, (2000, 60))))[30, :, 0]
+    assert int(np.argmax(shown > 127)) == pytest.approx(1000, abs=30)
+
+
+@pytest.mark.parametrize("size", [(50, 20), (1, 1)])
+def test_picture_as_background_covers_the_frame(
+    head: CutOut, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    Image.new("RGB", size, (1, 2, 3)).save(tmp_path / "wall.png")
+    shown = rgba(head, background=tmp_path / "wall.png", square=90, padding=10)
     assert (shown[0, 0] == [1, 2, 3, 255]).all()
 
 
@@ -135,6 +146,20 @@ def test_the_widest_feather_leaves_the_middle(head: CutOut) -> None:
     faded = rgba(head, feather=500, crop=True)[..., 3]
     assert faded[40, 40] > 240
     assert faded[2].max() < 40
+
+
+def test_each_head_of_several_is_feathered_by_its_own_size(cutter: HeadCutter) -> None:
+    """A quarter of a whole group would be more than there is of any head in it."""
+    heads = cutter.cut(picture(60, 500, width=600))
+    both = rgba(merge(heads), feather=500)[..., 3]
+    alone = rgba(heads[0], feather=500)[..., 3]
+    assert alone[100, 60] > 240
+    assert (both[:, :200] == alone[:, :200]).all()
+
+
+def test_nothing_of_the_photo_is_left_where_a_feather_clears_it(head: CutOut) -> None:
+    shown = rgba(head, feather=12)
+    assert not shown[shown[..., 3] == 0].any()
 
 
 def test_feather_leaves_what_the_photo_cuts_off(cutter: HeadCutter) -> None:

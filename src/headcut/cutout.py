@@ -18,7 +18,7 @@ from PIL import Image
 
 from headcut.edge import clean_colours
 from headcut.errors import HeadChoiceError, OutputError
-from headcut.finish import Frame, finished, frame_of
+from headcut.finish import Frame, feathered, finished, frame_of
 from headcut.geometry import FloatArray, IntBox, U8Array
 from headcut.options import Heads, Point, SaveOptions, format_for
 from headcut.photo import Photo
@@ -89,7 +89,8 @@ class CutOut:
         """
         options = options or SaveOptions()
         frame = self.frame(options)
-        picture = finished(self._rgba(), self.box_px, self.photo.pixels, frame, options)
+        head = self._rgba(options.feather)
+        picture = finished(head, self.box_px, self.photo.pixels, frame, options)
         if options.output == "cutout":
             return picture
         alpha = picture.getchannel("A")
@@ -135,18 +136,20 @@ class CutOut:
         refuse_to_replace(path, [file_id(self.photo.path)] if self.photo.path else [])
         write_whole(path, self.encode(options))
 
-    def _rgba(self) -> U8Array:
-        """(h, w, 4) uint8 of the box."""
+    def _rgba(self, feather_px: float) -> U8Array:
+        """(h, w, 4) uint8 of the box, each head faded out over so many pixels."""
         height, width = self.alpha_patch.shape
         if not self.parts:
             rgba = np.empty((height, width, 4), np.uint8)
             rgba[..., :3] = clean_colours(self.photo.pixels[_slices(self.box_px)], self.alpha_patch)
             rgba[..., 3] = _to_8_bit(self.alpha_patch)
+            if feather_px:
+                rgba[..., 3] = feathered(rgba[..., 3], self.box_px, self.photo.shape, feather_px)
             rgba[rgba[..., 3] == 0] = 0  # nothing of the photo hides under clear pixels
             return rgba
         merged = np.zeros((height, width, 4), np.uint8)
         for part in self.parts:
-            below, above = merged[_slices(part.box_px, self.box_px)], part._rgba()
+            below, above = merged[_slices(part.box_px, self.box_px)], part._rgba(feather_px)
             np.copyto(below, above, where=above[..., 3:] > below[..., 3:])
         return merged
 

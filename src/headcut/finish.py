@@ -15,7 +15,7 @@ from PIL import Image, ImageColor, ImageFilter, ImageOps
 
 from headcut.errors import OutputError, PhotoError
 from headcut.geometry import BoolArray, FloatArray, IntBox, U8Array, shrunk_to
-from headcut.options import BLUR, TRANSPARENT, SaveOptions, is_colour
+from headcut.options import BLUR, TRANSPARENT, PhotoLimits, SaveOptions, is_colour
 from headcut.photo import load_photo
 
 BLUR_SHARE = 0.03
@@ -23,6 +23,9 @@ BLUR_SHARE = 0.03
 
 BLUR_PX = 256
 """Longest side of the copy that is blurred."""
+
+BACKGROUND_LIMITS = PhotoLimits(min_side_px=1)
+"""Of a background's picture: it may be a single colour."""
 
 MOST_PIXELS = 100_000_000
 """A picture that padding makes larger than this, and than its photo, is refused."""
@@ -95,13 +98,11 @@ def finished(
         box_px: where it lies in the photo.
         photo: (H, W, 3) uint8, for a blurred background.
         frame: as from `frame_of`.
-        options: `feather`, `outline`, `background` and `circle`.
+        options: `outline`, `background` and `circle`.
 
     Raises:
         PhotoError: the background's picture cannot be read.
     """
-    if options.feather:
-        head = _feathered(head, box_px, (photo.shape[0], photo.shape[1]), options.feather)
     layer = Image.fromarray(head)
     x, y = (box_px[0] - frame.left) * frame.scale, (box_px[1] - frame.top) * frame.scale
     if frame.scale != 1:
@@ -149,22 +150,27 @@ def _scaled(
     return resized.convert("RGBA"), left, top
 
 
-def _feathered(
-    head: U8Array, box_px: IntBox, photo_shape: tuple[int, int], width_px: float
+def feathered(
+    alpha: U8Array, box_px: IntBox, photo_shape: tuple[int, int], width_px: float
 ) -> U8Array:
-    """Fade the head out over `width_px` inside its edge, but not where the photo cuts it off."""
-    width_px = min(width_px, min(head.shape[:2]) / 4)
+    """Return a head's alpha, faded out inside its edge, but not where the photo cuts it off.
+
+    Args:
+        alpha: (h, w) uint8 of the head, h and w as in `box_px`.
+        box_px: where it lies in the photo.
+        photo_shape: (height, width) of the photo.
+        width_px: over how many pixels; at most a quarter of the head's shorter side.
+    """
+    width_px = min(width_px, min(alpha.shape) / 4)
     margin = math.ceil(2 * width_px)
     height, width = photo_shape
     at_border = (box_px[0] == 0, box_px[1] == 0, box_px[2] == width, box_px[3] == height)
     left, top, right, bottom = (0 if touches else margin for touches in at_border)
-    alpha = np.pad(head[..., 3], ((top, bottom), (left, right)))
-    blurred = Image.fromarray(alpha).filter(ImageFilter.GaussianBlur(width_px / 2))
-    inner = np.asarray(blurred)[top : top + head.shape[0], left : left + head.shape[1]]
+    padded = Image.fromarray(np.pad(alpha, ((top, bottom), (left, right))))
+    blurred = np.asarray(padded.filter(ImageFilter.GaussianBlur(width_px / 2)))
+    inner = blurred[top : top + alpha.shape[0], left : left + alpha.shape[1]]
     share = np.clip(inner.astype(np.float32) * (2 / 255) - 1, 0, 1)
-    faded = head.copy()
-    faded[..., 3] = head[..., 3] * share + 0.5
-    return faded
+    return (alpha * share + 0.5).astype(np.uint8)
 
 
 def _outlined(layer: Image.Image, width_px: int, colour: tuple[int, ...]) -> Image.Image:
@@ -207,7 +213,7 @@ def _background(background: str, photo: U8Array, frame: Frame) -> Image.Image:
     if is_colour(background):
         return Image.new("RGBA", frame.size, _colour(background))
     try:
-        picture = Image.fromarray(load_photo(Path(background)))
+        picture = Image.fromarray(load_photo(Path(background), BACKGROUND_LIMITS))
     except PhotoError as error:
         raise PhotoError(f"background {background}: {error}") from error
     return ImageOps.fit(picture, frame.size, Image.Resampling.LANCZOS).convert("RGBA")
@@ -216,14 +222,14 @@ def _background(background: str, photo: U8Array, frame: Frame) -> Image.Image:
 def _blurred(photo: U8Array, frame: Frame) -> Image.Image:
     """Return the photo behind the frame, out of focus; beyond the photo its border goes on."""
     small = shrunk_to(photo, 2 * BLUR_PX)
-    shrink = len(small) / len(photo)
+    shrink_x, shrink_y = small.shape[1] / photo.shape[1], small.shape[0] / photo.shape[0]
     width, height = frame.size
     fit = BLUR_PX / max(frame.size)
     size = (max(1, round(width * fit)), max(1, round(height * fit)))
     columns = (np.arange(size[0]) + 0.5) / size[0] * width / frame.scale + frame.left
     rows = (np.arange(size[1]) + 0.5) / size[1] * height / frame.scale + frame.top
-    columns = np.clip(columns * shrink, 0, small.shape[1] - 1).astype(int)
-    rows = np.clip(rows * shrink, 0, small.shape[0] - 1).astype(int)
+    columns = np.clip(columns * shrink_x, 0, small.shape[1] - 1).astype(int)
+    rows = np.clip(rows * shrink_y, 0, small.shape[0] - 1).astype(int)
     picture = Image.fromarray(small[rows[:, None], columns])
     blurred = picture.filter(ImageFilter.GaussianBlur(BLUR_SHARE * BLUR_PX))
     return blurred.resize(frame.size, Image.Resampling.BICUBIC).convert("RGBA")

@@ -139,6 +139,8 @@ class SaveOptions:
             raise OptionError(
                 f"a background hides the {self.output}; leave it out, or make it {TRANSPARENT}"
             )
+        if isinstance(self.background, os.PathLike):
+            object.__setattr__(self, "background", os.fspath(self.background))
         known = self.background in (TRANSPARENT, BLUR) or is_colour(self.background)
         if not known and not os.path.isfile(self.background):  # noqa: PTH113  a name may be absurd
             if _looks_like_a_path(self.background):
