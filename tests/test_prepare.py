@@ -116,6 +116,53 @@ def test_masks_beside_their_photos(tmp_path: Path) -> None:
     assert (mask == HEAD_LEVEL).sum() > 500
 
 
+def test_photos_beside_each_other_of_one_stem_share_their_mask(tmp_path: Path) -> None:
+    for name in ("me.jpg", "me.png", "me_mask.png", "you_mask.png"):
+        portrait_photo().save(tmp_path / name)
+    found = {pair.name: (pair.photo, pair.masks) for pair in find_pairs(tmp_path)}
+    mask, alone = (tmp_path / "me_mask.png",), (tmp_path / "you_mask.png",)
+    assert found == {
+        "me": (tmp_path / "me.jpg", mask),
+        "me.png": (tmp_path / "me.png", mask),
+        "you": (None, alone),
+    }
+
+
+def test_a_grey_mask_may_have_an_opaque_alpha(tmp_path: Path) -> None:
+    write_pair(tmp_path / "source", "a", portrait_photo(), plain_label().convert("LA"))
+    mask, _ = prepared(tmp_path / "source", "folder")
+    assert (mask == HEAD_LEVEL).sum() > 500
+
+
+def test_class_numbers_may_be_of_one_bit(tmp_path: Path) -> None:
+    """0 and 1 are background and skin."""
+    label = plain_label().convert("1")
+    write_pair(tmp_path / "source", "a", portrait_photo(), label)
+    mask, _ = prepared(tmp_path / "source", "lapa")
+    assert (mask == HEAD_LEVEL).sum() > 500
+
+
+def test_masks_that_are_read_are_never_replaced(tmp_path: Path) -> None:
+    source = tmp_path / "mine"
+    for folder, picture in (("images", portrait_photo()), ("masks", plain_label())):
+        (source / folder).mkdir(parents=True)
+        picture.save(source / folder / "a.png")
+    before = (source / "masks" / "a.png").read_bytes()
+    with pytest.raises(OptionError, match="lies where masks are written; choose another OUT"):
+        prepare(source, "folder", source, workers=1)
+    assert (source / "masks" / "a.png").read_bytes() == before
+
+
+def test_a_stray_pixel_of_a_mask_ends_nothing(tmp_path: Path) -> None:
+    label = Image.new("L", (100, 100))
+    label.paste(255, (40, 70, 60, 94))
+    label.putpixel((3, 2), 255)
+    write_pair(tmp_path / "source", "a", portrait_photo().resize((100, 100)), label)
+    _, out = prepared(tmp_path / "source", "folder")
+    manifest = read_manifest(out)
+    assert len(sample_of(manifest, manifest.pairs[0]).boxes) == 1
+
+
 def test_grey_of_a_plain_mask_is_unknown_and_counts_nowhere(tmp_path: Path) -> None:
     label = np.array(plain_label())
     label[:10] = 128

@@ -222,6 +222,29 @@ def test_a_set_without_held_out_pairs_is_said(workshop: Workshop, tmp_path: Path
         open_manifests([manifest.path.with_name("val.jsonl")], tmp_path, "segmenter")
 
 
+def test_two_manifests_of_one_folder_have_a_row_each(workshop: Workshop) -> None:
+    paths = [workshop.manifest.with_name("manifest.jsonl"), workshop.manifest]
+    table = score_manifests(lambda sample: sample.plane > 0, paths)
+    assert list(table) == ["set", str(workshop.manifest)]
+
+
+def test_necks_follow_what_is_held_out(workshop: Workshop, tmp_path: Path) -> None:
+    """`prepare` again with another --held-out, then `neck` again, is what a message advises."""
+    manifest = read_manifest(workshop.manifest.with_name("manifest.jsonl"))
+    held = read_manifest(workshop.manifest).used("val")
+    assert held
+    try:
+        write_manifest(
+            replace(manifest, pairs=tuple(replace(p, split="train") for p in manifest.pairs))
+        )
+        assert run("neck", workshop.manifest.parent, "--workers", "1") == 0
+        assert not read_manifest(workshop.manifest).used("val")
+    finally:
+        write_manifest(manifest)
+        assert run("neck", workshop.manifest.parent, "--workers", "1") == 0
+    assert read_manifest(workshop.manifest).used("val") == held
+
+
 def test_pictures_of_a_manifest_have_its_heads(workshop: Workshop, tmp_path: Path) -> None:
     """Near ones and whole ones; the neck counts where it is labelled, and nowhere else."""
     sources = open_manifests([workshop.manifest], tmp_path, "segmenter")

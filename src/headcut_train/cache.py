@@ -40,7 +40,7 @@ class CachedSource(Sequence[Sample]):
                 _write((reader or READERS[source])(data, split), pixels, index)
             except (OSError, PhotoError) as error:
                 reason = f"cannot prepare {source}/{split}: {error}"
-                raise OptionError(f"{data}: {reason}; check --data and --cache") from error
+                raise OptionError(f"{data}: {reason}; check it and --cache") from error
         self._rows: list[dict[str, Any]] = json.loads(index.read_text())
         self._pixels = np.memmap(pixels, np.uint8, "r") if self._rows else np.zeros(0, np.uint8)
 
@@ -82,23 +82,26 @@ def _write(samples: Iterable[Sample], pixels: Path, index: Path) -> None:
     """Decode samples into `pixels`, then name it in `index`: a stop leaves no index behind."""
     rows = []
     part = pixels.with_suffix(f".part{os.getpid()}")
-    with part.open("wb") as out:
-        for sample in samples:
-            rows.append(
-                {
-                    "name": sample.name,
-                    "offset": out.tell(),
-                    "shape": sample.plane.shape,
-                    "boxes": sample.boxes.tolist(),
-                    "ignored": sample.ignored.tolist(),
-                    "masked": sample.masked,
-                    "tags": sample.tags,
-                    "neck_labelled": sample.neck_labelled,
-                }
-            )
-            out.write(sample.photo.tobytes())
-            out.write(sample.plane.tobytes())
-    part.replace(pixels)
+    try:
+        with part.open("wb") as out:
+            for sample in samples:
+                rows.append(
+                    {
+                        "name": sample.name,
+                        "offset": out.tell(),
+                        "shape": sample.plane.shape,
+                        "boxes": sample.boxes.tolist(),
+                        "ignored": sample.ignored.tolist(),
+                        "masked": sample.masked,
+                        "tags": sample.tags,
+                        "neck_labelled": sample.neck_labelled,
+                    }
+                )
+                out.write(sample.photo.tobytes())
+                out.write(sample.plane.tobytes())
+        part.replace(pixels)
+    finally:
+        part.unlink(missing_ok=True)
     _write_index(index, rows)
 
 

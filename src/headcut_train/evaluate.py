@@ -288,7 +288,8 @@ def score_manifests(
             masks.add(found, sample)
             keep(sample, found, masks.iou[-1])
         f1 = np.mean([2 * score / (1 + score) for score in masks.iou])
-        table[manifest.name] = {**masks.row(), "f1": float(f1)}
+        name = str(path) if manifest.name in table else manifest.name
+        table[name] = {**masks.row(), "f1": float(f1)}
     return table
 
 

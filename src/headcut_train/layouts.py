@@ -173,7 +173,7 @@ def _indexed(
             raise MaskError("the mask is coloured; this layout has class numbers")
         if mask.max(initial=0) >= len(kinds):
             raise MaskError(f"unknown class {mask.max()}; this layout has 0 to {len(kinds) - 1}")
-        return np.array(kinds, np.uint8)[mask]
+        return np.array(kinds, np.uint8)[mask.astype(np.uint8)]  # of 1 bit it is no index
 
     return read
 
@@ -212,7 +212,7 @@ def _plain(paths: tuple[Path, ...], size: tuple[int, int]) -> U8Array:
     if mask.ndim == 3 and mask.shape[2] in (2, 4) and mask[..., -1].min(initial=255) < 255:
         mask = mask[..., -1]
     elif mask.ndim == 3:
-        if (mask[..., :3] != mask[..., :1]).any():
+        if mask.shape[2] > 2 and (mask[..., :3] != mask[..., :1]).any():
             raise MaskError("the mask is coloured; a plain mask is black and white")
         mask = mask[..., 0]
     if mask.dtype == bool or mask.max(initial=0) <= 1:
@@ -330,9 +330,14 @@ def _beside(folder: Path, prefix: Path) -> dict[str, PairFiles]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in PHOTO_ENDINGS and not _MASK_BESIDE.fullmatch(path.stem):
             name = (prefix / path.stem).as_posix()
-            mask = masks.pop(path.stem, None)
+            mask = masks.get(path.stem)
+            if name in found:  # a.jpg beside a.png
+                name = f"{name}{path.suffix}"
             found[name] = PairFiles(name, path, (mask,) if mask else ())
+    used = {mask for pair in found.values() for mask in pair.masks}
     for stem, path in masks.items():
+        if path in used:
+            continue
         name = (prefix / stem).as_posix()
         found[name] = PairFiles(name, None, (path,))
     return found

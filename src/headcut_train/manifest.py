@@ -264,7 +264,8 @@ def open_manifests(paths: Iterable[Path], cache: Path, network: str) -> dict[str
 
 def _samples(manifest: Manifest, pairs: list[Pair], _: Path, __: str) -> Iterator[Sample]:
     """Read the pairs for training; a `sources.Reader` once the first two are given."""
-    return (sample_of(manifest, pair, LONGEST_TRAINED_PX) for pair in pairs)
+    samples = (sample_of(manifest, pair, LONGEST_TRAINED_PX) for pair in pairs)
+    return (sample for sample in samples if len(sample.boxes))  # a tiny head may vanish
 
 
 def _time(path: Path) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from headcut.finish import distance_to
 from headcut.geometry import BoolArray, Box, FloatArray
 
 IntArray = NDArray[np.int64]
@@ -42,15 +43,7 @@ def boundary(mask: BoolArray) -> BoolArray:
 
 def dilated(mask: BoolArray, reach: int) -> BoolArray:
     """Return the pixels within `reach` pixels of a mask, by Euclidean distance."""
-    height, width = mask.shape
-    padded = np.pad(mask, reach)
-    result = np.zeros_like(mask)
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            if dx * dx + dy * dy <= reach * reach:
-                rows = slice(reach + dy, reach + dy + height)
-                result |= padded[rows, reach + dx : reach + dx + width]
-    return result
+    return distance_to(mask, reach + 1) <= reach
 
 
 def is_found(box: Box, label: Box) -> bool:

@@ -47,6 +47,10 @@ UNSEEN = 0.8
 """Confidence in a cut where skin is not labelled is multiplied by this."""
 
 
+NO_FACE = "no face was found"
+"""Why a pair without a jaw line is put aside."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     manifest: Manifest
@@ -82,8 +86,8 @@ def cut_necks(path: Path, *, workers: int = 0) -> Manifest:
     jobs = []
     for pair in manifest.pairs:
         old = before.get(pair.name)
-        if old and old.stamp == pair.stamp and old.whole == pair.mask and _there(manifest, old):
-            done.append(old)
+        if old and _still_good(old, pair, manifest):
+            done.append(replace(old, split=pair.split))
         elif pair.neck in ("labelled", "apart"):
             done.append(pair)
         else:
@@ -98,8 +102,11 @@ def cut_necks(path: Path, *, workers: int = 0) -> Manifest:
     return result
 
 
-def _there(manifest: Manifest, pair: Pair) -> bool:
-    return manifest.file(pair.mask).is_file()
+def _still_good(old: Pair, pair: Pair, manifest: Manifest) -> bool:
+    """Whether a pair that was cut before is still right; one that could not be read is not."""
+    same = old.stamp == pair.stamp and old.whole == pair.mask
+    looked_at = bool(old.jaw or old.choice) or old.aside == NO_FACE
+    return same and looked_at and manifest.file(old.mask).is_file()
 
 
 def _cut(job: _Job) -> Pair:
@@ -115,7 +122,7 @@ def _cut(job: _Job) -> Pair:
     if not pair.jaw:
         found = find_jaw(photo, mask == HEAD_LEVEL)
         if found is None:
-            return replace(pair, aside="no face was found")
+            return replace(pair, aside=NO_FACE)
         joints = tuple((round(float(x), 1), round(float(y), 1)) for x, y in found.line)
         confidence = round(found.confidence * (1 if pair.skin else UNSEEN), 3)
         pair = replace(pair, jaw=joints, chin_px=round(found.chin_px, 1), confidence=confidence)

@@ -87,6 +87,7 @@ def prepare(
     pairs = find_pairs(source)
     if out.exists() and not out.is_dir():
         raise OptionError(f"{out}: a file, not a folder; choose another OUT")
+    _refuse_to_replace(pairs, out)
     journal = out / "manifest.part.jsonl"
     done = _done_before(out, journal, source, layout)
     jobs = [
@@ -119,6 +120,14 @@ def prepare(
     write_manifest(manifest)
     journal.unlink()
     return manifest, left_out
+
+
+def _refuse_to_replace(pairs: Sequence[PairFiles], out: Path) -> None:
+    """Raise if what is written would lie among the photos and masks that are read."""
+    written = [(out / folder).resolve() for folder in ("masks", "skin")]
+    for path in (p for pair in pairs for p in (pair.photo, *pair.masks) if p):
+        if any(path.resolve().is_relative_to(folder) for folder in written):
+            raise OptionError(f"{out}: {path} lies where masks are written; choose another OUT")
 
 
 def _done_before(out: Path, journal: Path, source: Path, layout: str) -> dict[str, Pair]:

@@ -117,7 +117,7 @@ def skull_box(head: BoolArray, chin: float) -> FloatArray:
     top = float(rows[0])
     height = max(chin - top, 4.0)
     middle = head[int(top + 0.25 * height) : int(top + 0.6 * height) + 1]
-    columns = np.flatnonzero(middle.any(0))
+    columns = np.flatnonzero((middle if middle.any() else head).any(0))
     centre = (columns[0] + columns[-1] + 1) / 2
     width = np.clip(columns[-1] + 1 - columns[0], 0.65 * height, 1.0 * height)
     return _boxes([(centre - width / 2, top, centre + width / 2, top + height)])
