@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from headcut_train.train import (
     open_sources,
     read_state,
     save_weights,
+    sources_of,
     train,
 )
 
@@ -135,13 +137,36 @@ def test_workers_change_nothing(
     assert same(state["network"], read_state(finished)["network"])
 
 
-def test_folder_of_another_network_is_refused(
-    finished: Path, sources: Mapping[str, Sequence[Sample]]
+@pytest.mark.parametrize(
+    ("changed", "words"), [({"network": "finder"}, "network"), ({"muon": False}, "muon")]
+)
+def test_folder_of_another_run_is_refused(
+    finished: Path, sources: Mapping[str, Sequence[Sample]], changed: dict[str, Any], words: str
 ) -> None:
     before = finished.read_bytes()
-    with pytest.raises(OptionError, match="holds a segmenter; choose another folder"):
-        train(replace(RECIPE, network="finder"), sources=sources, out=finished.parent, workers=0)
+    with pytest.raises(OptionError, match=rf"another run \(not the same {words}\)"):
+        train(replace(RECIPE, **changed), sources=sources, out=finished.parent, workers=0)
     assert finished.read_bytes() == before
+
+
+def test_folder_of_a_run_on_other_photos_is_refused(
+    finished: Path, sources: Mapping[str, Sequence[Sample]]
+) -> None:
+    """It would say that it is done, and be a network that never saw them."""
+    others = {"mine": next(iter(sources.values()))}
+    with pytest.raises(OptionError, match="not the same photos"):
+        train(RECIPE, sources=others, out=finished.parent, workers=0)
+
+
+def test_checkpoint_says_what_it_was_trained_on(
+    finished: Path, sources: Mapping[str, Sequence[Sample]], tmp_path: Path
+) -> None:
+    """What was fine-tuned has seen what its weights had seen, too."""
+    assert read_state(finished)["trained_on"] == sorted(sources)
+    others = {"scenes": sources["scenes"], "mine": sources["celebamask"]}
+    once = replace(RECIPE, steps=1)
+    last = train(once, sources=others, out=tmp_path, start_from=finished, workers=0)
+    assert sources_of(read_state(last), "segmenter") == sorted({*sources, "mine"})
 
 
 def test_processes_share_the_pictures_without_a_repeat(

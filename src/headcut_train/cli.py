@@ -46,7 +46,14 @@ from headcut_train.mistakes import MINED_SOURCES, TRAPPED, mined
 from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS, Network
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
-from headcut_train.train import load_weights, open_sources, read_state, save_weights, train
+from headcut_train.train import (
+    load_weights,
+    open_sources,
+    read_state,
+    save_weights,
+    sources_of,
+    train,
+)
 
 app = typer.Typer(
     help="Train, score and export headcut's networks.",
@@ -160,7 +167,7 @@ def onnx_command(
     cache: Cache = CACHE,
 ) -> None:
     """Write an ONNX file, for ONNX Runtime anywhere."""
-    name, trained = _trained(model, network)
+    name, trained, trained_on = _trained(model, network)
     real = _export_data(data)
     if quantize == "int8" and real is None:
         raise OptionError("int8 is calibrated on real photos; name their folder with --data")
@@ -171,9 +178,10 @@ def onnx_command(
         threshold=threshold,
         crops=_crops(name, real, cache, crops),
         quantize=quantize,
-        calibration=_crops(name, real, cache, crops, seed=8),
+        calibration=_crops(name, real, cache, crops, seed=8) if quantize == "int8" else None,
         labelled=_labelled(name, real, cache, quantize),
         licence=licence,
+        trained_on=trained_on,
     )
     if weights:
         save_weights(trained, weights)
@@ -207,7 +215,7 @@ def coreml_command(
     with _coremltools_at_hand():  # imported here, for it takes seconds to load
         from headcut_train.export.coreml_file import export_coreml
 
-    name, trained = _trained(model, network)
+    name, trained, trained_on = _trained(model, network)
     real = _export_data(data)
     parity = export_coreml(
         trained,
@@ -220,6 +228,7 @@ def coreml_command(
         threshold=threshold,
         labelled=_labelled(name, real, cache, quantize),
         licence=licence,
+        trained_on=trained_on,
     )
     typer.echo(f"{out}: {_bytes(out)} bytes, {parity}, on {crops} crops of {_named(real)}")
 
@@ -322,14 +331,15 @@ def _coremltools_at_hand() -> Iterator[None]:
         raise OptionError(words) from error
 
 
-def _trained(model: Path, network: str | None) -> tuple[str, Network]:
-    """Return a checkpoint's network, by name and loaded."""
-    name = network or read_state(model).get("recipe", {}).get("network")
+def _trained(model: Path, network: str | None) -> tuple[str, Network, list[str]]:
+    """Return a checkpoint's network, by name and loaded, and the names of the sources it saw."""
+    state = read_state(model)
+    name = network or state.get("recipe", {}).get("network")
     if name not in NETWORKS:
         raise OptionError(f"{model}: which network? pass --network {'|'.join(NETWORKS)}")
     trained = NETWORKS[name]()
     load_weights(trained, model)
-    return name, trained
+    return name, trained, sources_of(state, name)
 
 
 def _export_data(data: Path | None) -> Path | None:

@@ -31,7 +31,7 @@ from headcut_train.cache import CachedSource
 from headcut_train.losses import LOSSES
 from headcut_train.networks import NETWORKS
 from headcut_train.recipe import Recipe
-from headcut_train.scenes import PICTURES, Sources
+from headcut_train.scenes import PICTURES, SEEN_BY, Sources
 
 TRAIN_SOURCES = (
     "celebamask",
@@ -178,7 +178,7 @@ def train(
         workers: processes a trainer that make pictures; 0 makes them in the trainer.
 
     Raises:
-        OptionError: the checkpoint in `out` belongs to another network.
+        OptionError: the checkpoint in `out` is of another run: only `steps` may differ.
         ModelError: a checkpoint is missing or damaged.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
@@ -190,16 +190,18 @@ def train(
     torch.manual_seed(recipe.seed)
     network: nn.Module = NETWORKS[recipe.network]()
     network = network.to(device, memory_format=torch.channels_last)
+    trained_on = set(sources)
     if start_from is not None:
         load_weights(network, start_from)
+        trained_on.update(sources_of(read_state(start_from), recipe.network))
     averaged = copy.deepcopy(network).requires_grad_(False)
     optimizer = Optimizers(network, recipe)
     last, first, rows = out / "last.pt", 0, []
     out.mkdir(parents=True, exist_ok=True)
     if last.exists():
         state = read_state(last)
-        if state["recipe"]["network"] != recipe.network:
-            raise OptionError(f"{last} holds a {state['recipe']['network']}; choose another folder")
+        _refuse_another_run(state, recipe, sources, last)
+        trained_on.update(state.get("trained_on", ()))
         network.load_state_dict(state["network"])
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
@@ -230,6 +232,8 @@ def train(
             losses.clear()
             state = {
                 "recipe": asdict(recipe),
+                "sources": sorted(sources),
+                "trained_on": sorted(trained_on),
                 "network": network.state_dict(),
                 "averaged": averaged.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -244,6 +248,26 @@ def train(
         dist.barrier()
         dist.destroy_process_group()
     return last
+
+
+def _refuse_another_run(
+    state: dict[str, Any], recipe: Recipe, sources: Sources, last: Path
+) -> None:
+    """Raise if a checkpoint cannot be gone on from; say so if there is nothing left to do."""
+    before, now = state["recipe"], asdict(recipe)
+    wrong = sorted(name for name in now if name != "steps" and before.get(name) != now[name])
+    if state.get("sources", sorted(sources)) != sorted(sources):
+        wrong.append("photos")
+    if wrong:
+        what = ", ".join(wrong)
+        raise OptionError(f"{last} is of another run (not the same {what}); choose another --out")
+    if state["step"] >= recipe.steps:
+        tqdm.write(f"{last}: this run has ended before; for another, choose another --out")
+
+
+def sources_of(state: dict[str, Any], network: str) -> list[str]:
+    """Return the names of the sources that a checkpoint saw; kept weights saw the project's."""
+    return list(state.get("trained_on", SEEN_BY[network]))
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -275,7 +299,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
         network.load_state_dict({name: value.float() for name, value in weights.items()})
     except (RuntimeError, AttributeError) as error:
         wanted = type(network).__name__
-        raise ModelError(f"{path}: not the weights of a {wanted}; name its network") from error
+        raise ModelError(f"{path}: not the weights of a {wanted}; give another file") from error
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

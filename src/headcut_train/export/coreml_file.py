@@ -7,7 +7,7 @@ import io
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -79,6 +79,7 @@ def export_coreml(
     threshold: float | None = None,
     labelled: Labelled = (),
     licence: str = RESEARCH,
+    trained_on: Sequence[str] = (),
 ) -> Parity:
     """Write a network as a Core ML model; return how far it is from the network.
 
@@ -97,6 +98,7 @@ def export_coreml(
             network without masks it is noted in the metadata only.
         labelled: crops with people's masks, on which the file must be as good as the network.
         licence: of the weights, for the metadata.
+        trained_on: names of the sources that it saw; none: the project's.
 
     Raises:
         OptionError: the path has the wrong ending, or the network has no mask to be an image.
@@ -115,7 +117,11 @@ def export_coreml(
     with _quietly():
         model = _converted(exported, network, format, quantize, output)
     metadata = metadata_of(
-        network, name, threshold=0.5 if threshold is None else threshold, licence=licence
+        network,
+        name,
+        threshold=0.5 if threshold is None else threshold,
+        licence=licence,
+        trained_on=trained_on,
     )
     _describe(model, network, metadata, binary=binary, output=output, has_masks=has_masks)
     with _beside(path) as part:

@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +65,7 @@ def export_onnx(
     calibration: U8Array | None = None,
     labelled: Labelled = (),
     licence: str = RESEARCH,
+    trained_on: Sequence[str] = (),
 ) -> Parity:
     """Write a network as an ONNX file; return how far it is from the network.
 
@@ -80,6 +81,7 @@ def export_onnx(
             ranges for int8; `crops` if not given.
         labelled: crops with people's masks, on which the file must be as good as the network.
         licence: of the weights, for the metadata.
+        trained_on: names of the sources that it saw; none: the project's.
 
     Raises:
         ModelError: the file differs from the network, or has an operator that ONNX Runtime Web
@@ -93,7 +95,9 @@ def export_onnx(
     elif quantize == "int8":
         model = _in_eight_bits(model, crops if calibration is None else calibration)
     _check_operators(model, path, WASM_OPERATORS if quantize == "int8" else WEB_OPERATORS)
-    metadata = metadata_of(network, name, threshold=threshold, licence=licence)
+    metadata = metadata_of(
+        network, name, threshold=threshold, licence=licence, trained_on=trained_on
+    )
     helper.set_model_props(model, metadata)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -162,7 +162,9 @@ def weights_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def metadata_of(network: Network, name: str, *, threshold: float, licence: str) -> dict[str, str]:
+def metadata_of(
+    network: Network, name: str, *, threshold: float, licence: str, trained_on: Sequence[str] = ()
+) -> dict[str, str]:
     """Return what every exported file says of itself.
 
     Args:
@@ -170,6 +172,7 @@ def metadata_of(network: Network, name: str, *, threshold: float, licence: str) 
         name: of the network.
         threshold: the probability from which an answer counts as yes.
         licence: of the weights.
+        trained_on: names of the sources it saw; none: the project's.
     """
     return {
         "name": f"headcut-{name}",
@@ -177,7 +180,7 @@ def metadata_of(network: Network, name: str, *, threshold: float, licence: str) 
         "version": headcut.__version__,
         "size": str(INPUT_SIZE),
         "threshold": f"{threshold:g}",
-        "trained_on": ", ".join(SEEN_BY[name]),
+        "trained_on": ", ".join(trained_on or SEEN_BY[name]),
         "licence": licence,
         "weights_sha256": weights_sha256(network),
     }
