@@ -283,6 +283,16 @@ def test_astronaut_is_cut_without_her_suit() -> None:
         assert head.alpha[y, x] == 0, (x, y)
 
 
+@pytest.mark.parametrize("width", [1200, 3600])
+def test_heads_in_a_panorama_are_found_as_in_another_photo(width: int) -> None:
+    with Image.open(ASTRONAUT) as image:
+        head = image.crop((120, 0, 350, 260)).resize((115, 130))
+    panorama = Image.new("RGB", (width, 600), (90, 110, 130))
+    for place in range(4):
+        panorama.paste(head, (width * place // 4 + 60, 100 + 80 * place))
+    assert len(headcut.cut(panorama)) == 4
+
+
 def test_empty_scene_has_no_head_for_the_real_networks() -> None:
     gradient = np.linspace(0, 255, 400, dtype=np.uint8)
     scene = np.dstack([np.tile(gradient, (300, 1))] * 3)

@@ -67,7 +67,7 @@ export function parseCalibration(text: string): Calibration {
  * @param share of the middle of its box, what the segmenter calls head
  */
 export function confidenceOf(head: Head, share: number, photo: Size, fit: Calibration): number {
-  const size = heightOf(head) / Math.max(photo.width, photo.height);
+  const size = heightOf(head) / searchedSide(photo);
   const evidence =
     fit[0] + fit[1] * logOdds(head.confidence) + fit[2] * logOdds(share) + fit[3] * Math.log(size);
   return 1 / (1 + Math.exp(-evidence));
@@ -83,7 +83,8 @@ export async function findHeads(
   size: number,
   run: (crop: Picture) => Promise<Maps>,
 ): Promise<Head[]> {
-  const seen = shrunkTo(photo, SEEN_PX);
+  const longest = Math.max(photo.width, photo.height);
+  const seen = shrunkTo(photo, Math.round((SEEN_PX * longest) / searchedSide(photo)));
   const looks: Look[] = [];
   const look = async (box: Box) => {
     const crop = cropForModel(seen, box, size);
@@ -102,8 +103,14 @@ export async function findHeads(
     .map((head) => agreed(head, looks, seen))
     .filter((head) => head.confidence >= PROPOSED)
     .sort((a, b) => a.box[0] + a.box[2] - b.box[0] - b.box[2]);
-  const scale = Math.max(photo.width, photo.height) / Math.max(seen.width, seen.height);
+  const scale = longest / Math.max(seen.width, seen.height);
   return found.map((head) => ({ ...head, box: scaledBox(head.box, scale) }));
+}
+
+/** Return what parts of a photo are measured by: its longest side; less in a panorama. */
+function searchedSide({ width, height }: Size): number {
+  const longest = Math.max(width, height);
+  return Math.min(longest, Math.max(2 * Math.min(width, height), longest / 4));
 }
 
 /** Return the squares to look at: the whole photo, more than it, and tiles of a large one. */
@@ -112,7 +119,7 @@ export function looksAt(photo: Size): Box[] {
   const wide = centredSquare(photo.width / 2, photo.height / 2, WIDE_SIDES * longest);
   const boxes = [wholePhotoBox(photo), wide];
   if (longest <= WORTH_TILES_PX) return boxes;
-  const side = TILE_SHARE * longest;
+  const side = TILE_SHARE * searchedSide(photo);
   for (const top of tileStarts(photo.height, side)) {
     for (const left of tileStarts(photo.width, side)) {
       boxes.push([left, top, left + side, top + side]);
@@ -123,7 +130,7 @@ export function looksAt(photo: Size): Box[] {
 
 /** Return squares around the small heads that looks propose, around the surest first. */
 export function closerLooks(looks: Look[], photo: Size): Box[] {
-  const side = CLOSER_SHARE * Math.max(photo.width, photo.height);
+  const side = CLOSER_SHARE * searchedSide(photo);
   const reach = 0.35 * side;
   const isSmall = (head: Head, look: Box) =>
     head.confidence >= PROPOSED && heightOf(head) < SMALL * (look[2] - look[0]);
