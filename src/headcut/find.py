@@ -109,7 +109,7 @@ class Calibration:
         Args:
             proposed: the finder's own confidence, in [0, 1].
             share: of the middle of the box, what the segmenter calls head, in [0, 1].
-            size: height of the box by the photo's longest side.
+            size: height of the box by the photo's `searched_side`.
         """
         evidence = (
             self.constant
