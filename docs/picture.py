@@ -14,13 +14,14 @@ SIDE_PX = 360
 PANEL_PX = 240
 GAP_PX = 12
 LOUD = (255, 64, 129)
+SQUARE_PX = 18
 
 Square = tuple[int, int, int]
 
 
-def checkerboard(side_px: int, square_px: int = 18) -> Image.Image:
+def checkerboard(side_px: int) -> Image.Image:
     """Return the grey and white pattern that stands for transparency."""
-    row, column = np.indices((side_px, side_px)) // square_px
+    row, column = np.indices((side_px, side_px)) // SQUARE_PX
     grey = np.where((row + column) % 2 == 0, 255, 204).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")
 

@@ -191,8 +191,9 @@ def red_head_sample(
     )
 
 
-def scene_sample(side: int = 160) -> Sample:
+def scene_sample() -> Sample:
     """A photo without people, dark green."""
+    side = 160
     photo = np.zeros((side, side, 3), np.uint8)
     photo[..., 1] = 90
     return Sample(

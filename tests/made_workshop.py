@@ -33,7 +33,7 @@ LFW = {"background": (0, 0, 255), "skin": (0, 255, 0), "hair": (255, 0, 0)}
 
 def coloured_label(colours: dict[str, tuple[int, int, int]], smooth: bool = True) -> Image.Image:
     """A part mask whose neck is skin, its edges anti-aliased."""
-    scale = 4 if smooth else 1
+    scale = 4
     background, skin = colours["background"], colours["skin"]
     label = drawn_portrait(background, background, skin, skin, colours["hair"])
     if not smooth:

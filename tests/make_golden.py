@@ -66,7 +66,6 @@ class MadeFinder:
     def __init__(self, seed: int):
         self.random = np.random.default_rng(seed)
         self.maps: list[list[np.ndarray]] = []
-        self.crops: list[np.ndarray] = []
 
     def run(self, crop: np.ndarray) -> list[np.ndarray]:
         cells = 8
@@ -76,12 +75,11 @@ class MadeFinder:
         boxes *= centre > 0.1
         centre, boxes = centre.astype(np.float32), boxes.astype(np.float32)
         self.maps.append([centre, boxes])
-        self.crops.append(crop)
         return [centre, boxes]
 
 
 class ColourSegmenter:
-    """Calls head what is lighter than its surroundings' mean red, neck what is darker and low."""
+    """Calls head what is of a light red, neck what is darker and low."""
 
     size = MASK_PX
 

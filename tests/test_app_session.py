@@ -19,7 +19,6 @@ from headcut.app.pictures import DIMMED, draw_view, lifted
 from headcut.app.session import Choices, Done, Empty, Failed, Networks, Session, Working
 from headcut.errors import ModelError
 from headcut.geometry import FloatArray, U8Array
-from headcut.model_file import open_model
 from headcut.options import SaveOptions
 
 
@@ -60,7 +59,7 @@ class Desk:
 def made_desk(folder: Path, networks: Networks | None = None) -> Desk:
     posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
     states: list[object] = []
-    networks = networks or Networks(RedFinder(), RedSegmenter(), knows_neck=True)
+    networks = networks or Networks(RedFinder(), RedSegmenter())
     session = Session(
         folder,
         open_networks=lambda: networks,
@@ -80,7 +79,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[tuple[Desk, HeldSegmenter]]:
     segmenter = HeldSegmenter()
-    desk = made_desk(tmp_path / "Documents", Networks(RedFinder(), segmenter, knows_neck=True))
+    desk = made_desk(tmp_path / "Documents", Networks(RedFinder(), segmenter))
     yield desk, segmenter
     segmenter.go_on.set()
     desk.session.close()
@@ -339,7 +338,7 @@ def test_unexpected_error_is_shown_too(tmp_path: Path) -> None:
         def segment(self, crops: U8Array) -> FloatArray:
             raise ZeroDivisionError("by zero")
 
-    desk = made_desk(tmp_path / "Documents", Networks(RedFinder(), Broken(), knows_neck=False))
+    desk = made_desk(tmp_path / "Documents", Networks(RedFinder(), Broken()))
     desk.session.open([made_photo(tmp_path, "a.png", 150)])
     state = desk.settle()
     desk.session.close()
@@ -370,10 +369,6 @@ def test_states_need_no_window_toolkit_and_nothing_that_phones_lack() -> None:
     script = "import sys, headcut.app.session; print(*sys.modules)"
     modules = {name.split(".")[0] for name in run_python(script).split()}
     assert not modules & {"toga", "PySide6", "rubicon", "onnxruntime", "pillow_heif", "typer"}
-
-
-def test_bundled_segmenter_says_that_it_knows_necks() -> None:
-    assert open_model("segmenter").outputs == ["mask", "neck"]
 
 
 def test_lifted_head_is_bright_and_the_rest_is_dark(tmp_path: Path) -> None:

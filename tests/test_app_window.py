@@ -26,7 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     (home / "documents").mkdir(parents=True)
     monkeypatch.setenv("TOGA_BACKEND", "toga_dummy")
     monkeypatch.setenv("TOGA_DUMMY_HOME", str(home))
-    networks = Networks(RedFinder(), RedSegmenter(), knows_neck=True)
+    networks = Networks(RedFinder(), RedSegmenter())
     monkeypatch.setattr(system, "open_networks", lambda: networks)
     monkeypatch.chdir(tmp_path)
 
@@ -162,20 +162,6 @@ def test_cancel_empties_the_window(run: Callable[..., None]) -> None:
         assert not shown(app.cancel_button)
 
     run(drive)
-
-
-def test_neck_is_offered_where_the_networks_know_it(
-    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    networks = Networks(RedFinder(), RedSegmenter(), knows_neck=False)
-    monkeypatch.setattr(system, "open_networks", lambda: networks)
-
-    async def drive(app: HeadcutApp) -> None:
-        await settle(app)
-        assert not app.selections["neck"].enabled
-        assert app.selections["outline"].enabled
-
-    run(drive, made_photo("a.png", 150))
 
 
 def test_file_is_shown_in_its_folder(

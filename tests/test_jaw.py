@@ -139,7 +139,7 @@ def test_plain_masks_ask_the_network_what_is_neck(
     write_pair(source, "a", portrait_photo(), label)
     prepare(source, "folder", out, workers=1)
     line = np.array(JAW, np.float32)
-    monkeypatch.setattr(necks, "find_jaw", lambda *_: FoundJaw(line, 64.0, 0.0, 0.9))
+    monkeypatch.setattr(necks, "find_jaw", lambda *_: FoundJaw(line, 64.0, 0.9))
     monkeypatch.setattr(necks, "_segmenter", lambda: BlueIsNeck())
     photo = np.zeros((SIDE, SIDE, 3), np.uint8)
     photo[:, 40:56, 2] = 255
@@ -165,7 +165,7 @@ def test_no_face_and_doubtful_lines_are_put_aside_never_guessed(
 ) -> None:
     prepare(write_mut1ny(tmp_path / "source", 2), "mut1ny", tmp_path / "out", workers=1)
     line = np.array(JAW, np.float32)
-    found = iter([None, FoundJaw(line, 64.0, 0.0, 0.2)])
+    found = iter([None, FoundJaw(line, 64.0, 0.2)])
     monkeypatch.setattr(necks, "find_jaw", lambda *_: next(found))
     cut = cut_necks(tmp_path / "out", workers=1)
     none, doubtful = cut.pairs
@@ -252,7 +252,7 @@ photo = load_photo(sys.argv[1])
 head = np.zeros(photo.shape[:2], bool)
 head[0:250, 130:330] = True
 found = find_jaw(photo, head)
-print(found.chin_px, found.confidence, found.yaw_deg, found.line[0, 0], found.line[-1, 0])
+print(found.chin_px, found.confidence, found.line[0, 0], found.line[-1, 0])
 print(find_jaw(np.full_like(photo, 90), head))
 """
 
@@ -266,10 +266,9 @@ def test_landmarks_of_a_real_face_without_a_word_on_standard_error() -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     first, second = ran.stdout.splitlines()
-    chin, confidence, yaw, left, right = map(float, first.split())
+    chin, confidence, left, right = map(float, first.split())
     assert 160 < chin < 220, "looked at: her chin is at row 190"
     assert confidence > 0.7
-    assert yaw < 40
     assert (left, right) == (0, load_photo(ASTRONAUT).shape[1] - 1)
     assert second == "None"
 

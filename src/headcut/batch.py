@@ -67,16 +67,16 @@ SHARD = re.compile(r"headcut-\d{20}-[0-9a-f]{6}\.(parquet|tar)")
 class Crew:
     """Who does the work."""
 
-    workers: int | None = None
+    workers: int | None
     """Photos cut at once; None is one a core, of this machine or of the cluster."""
 
-    gpus: int = 0
+    gpus: int
     """GPUs that all workers share."""
 
-    photos_a_task: int = 32
+    photos_a_task: int
     """Photos that a worker gets at a time."""
 
-    address: str | None = None
+    address: str | None
     """Ray cluster; None is this machine alone."""
 
 
@@ -84,11 +84,11 @@ class Crew:
 class Choice:
     """Which photos."""
 
-    retry_failed: bool = False
-    redo: bool = False
-    limit: int | None = None
-    shuffle: bool = False
-    dry_run: bool = False
+    retry_failed: bool
+    redo: bool
+    limit: int | None
+    shuffle: bool
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

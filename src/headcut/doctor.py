@@ -59,9 +59,9 @@ def _version(package: str) -> str:
 def _describe(model: Model) -> str:
     """Return name, size, backend and file of a model in one line."""
     named = " ".join(model.metadata.get(key, "") for key in ("name", "version")).strip()
-    size = model.metadata.get("size", "?")
+    size, megabytes = model.metadata.get("size", "?"), model.path.stat().st_size / 1e6
     return (
-        f"{named}, {size}x{size}, threshold {model.threshold:g}, {model.bytes / 1e6:.1f} MB, "
+        f"{named}, {size}x{size}, threshold {model.threshold:g}, {megabytes:.1f} MB, "
         f"{model.backend}, {model.path}"
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,11 +77,6 @@ class Model:
             raise ModelError(
                 f"{path}: not a headcut model (metadata: {error}); export it with headcut-train"
             ) from error
-
-    @cached_property
-    def bytes(self) -> int:
-        """Size of the file."""
-        return self.path.stat().st_size
 
     def run(self, image: U8Array) -> list[FloatArray]:
         """Return the network's outputs for one (size, size, 3) uint8 picture, batch axis dropped.

@@ -62,16 +62,16 @@ def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
             temporary.replace(target)
 
 
-def write_new(path: Path, data: bytes, *, make_folder: bool = False) -> bool:
-    """Write a file as `write_whole` does, but never over another one.
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a file as `write_whole` does, and its folder, but never over another one.
 
     Returns:
         False if there is something of that name already; it is left alone.
 
     Raises:
-        OutputError: no such folder, no permission, or no space.
+        OutputError: no permission, or no space.
     """
-    with _errors_named(path), _written_beside(path, data, make_folder=make_folder) as temporary:
+    with _errors_named(path), _written_beside(path, data, make_folder=True) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:

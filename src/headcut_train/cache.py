@@ -40,7 +40,8 @@ class CachedSource(Sequence[Sample]):
                 _write((reader or READERS[source])(data, split), pixels, index)
             except (OSError, PhotoError) as error:
                 reason = f"cannot prepare {source}/{split}: {error}"
-                raise OptionError(f"{data}: {reason}; check it and --cache") from error
+                where = "--cache" if reader else "--data and --cache"
+                raise OptionError(f"{data}: {reason}; check {where}") from error
         self._rows: list[dict[str, Any]] = json.loads(index.read_text())
         self._pixels = np.memmap(pixels, np.uint8, "r") if self._rows else np.zeros(0, np.uint8)
 

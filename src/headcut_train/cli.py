@@ -78,13 +78,12 @@ def samples(
     sheet: Annotated[Path, typer.Option(help="PNG to write.")] = Path("samples.png"),
     data: Data = DATA,
     cache: Cache = CACHE,
-    seed: int = 0,
 ) -> None:
     """Draw 40 pictures as the network of a recipe sees them: labels red, unknown pixels dark."""
     chosen = read_recipe(recipe)
     make = PICTURES[chosen.pictures or chosen.network]
     sources = open_sources(_folder(data), cache)
-    tiles = [_drawn(make(sources, np.random.default_rng([seed, i]), INPUT_SIZE)) for i in range(40)]
+    tiles = [_drawn(make(sources, np.random.default_rng([0, i]), INPUT_SIZE)) for i in range(40)]
     rows = [np.concatenate(tiles[i : i + 8], axis=1) for i in range(0, 40, 8)]
     Image.fromarray(np.concatenate(rows)).save(sheet)
     typer.echo(sheet)

@@ -61,16 +61,16 @@ class MaskScores:
     neck_px: int = 0
     neck_called_head_px: int = 0
 
-    def add(self, alpha: BoolArray, sample: Sample) -> None:
+    def add(self, found: BoolArray, sample: Sample) -> None:
         """Count one photo, given which of its pixels were called head."""
         head, known = (sample.plane & HEAD) > 0, (sample.plane & KNOWN) > 0
         neck = (sample.plane & NECK) > 0
         self.photos += 1
-        self.missed += not alpha.any()
-        self.iou.append(iou(alpha, head, known))
-        self.boundary_f.append(boundary_f(alpha, head, known))
+        self.missed += not found.any()
+        self.iou.append(iou(found, head, known))
+        self.boundary_f.append(boundary_f(found, head, known))
         self.neck_px += int(neck.sum())
-        self.neck_called_head_px += int((neck & alpha).sum())
+        self.neck_called_head_px += int((neck & found).sum())
 
     def row(self) -> dict[str, float]:
         """Return the means by name; a score that nothing counts in is left out."""

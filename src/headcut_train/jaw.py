@@ -54,13 +54,11 @@ class FoundJaw:
     Attributes:
         line: (N, 2) float32, the jaw line.
         chin_px: row of the chin.
-        yaw_deg: how far the face is turned away, 0 to 90, as its landmarks lie.
         confidence: in [0, 1].
     """
 
     line: FloatArray
     chin_px: float
-    yaw_deg: float
     confidence: float
 
 
@@ -90,7 +88,7 @@ def find_jaw(photo: U8Array, head: BoolArray) -> FoundJaw | None:
     confidence *= float(np.clip((105 - yaw) / 60, 0, 1))
     oval = _filled([tuple(mesh[i, :2]) for i in OVAL], head.shape)
     confidence *= float(np.clip(1.25 * head[oval].mean(), 0, 1)) ** 2 if oval.any() else 0.0
-    return FoundJaw(line, float(mesh[CHIN, 1]), yaw, confidence)
+    return FoundJaw(line, float(mesh[CHIN, 1]), confidence)
 
 
 def jaw_line(mesh: FloatArray, shape: tuple[int, ...]) -> FloatArray:

@@ -187,6 +187,15 @@ def read_mask(path: Path) -> U8Array:
         raise PhotoError(f"{path}: no such mask, or damaged; run prepare again") from error
 
 
+def shrunk_mask(mask: U8Array, longest_px: int) -> U8Array:
+    """Return a mask of the size that `shrunk_to` gives its photo."""
+    scale = longest_px / max(mask.shape)
+    if scale >= 1:
+        return mask
+    size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
+    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+
+
 def sample_of(manifest: Manifest, pair: Pair, longest_px: int | None = None) -> Sample:
     """Return a pair as training and evaluation see it.
 
@@ -205,12 +214,10 @@ def sample_of(manifest: Manifest, pair: Pair, longest_px: int | None = None) -> 
     mask = read_mask(manifest.file(pair.mask))
     if photo.shape[:2] != mask.shape:
         raise PhotoError(f"{pair.photo}: its mask has another size by now; run prepare again")
-    scale = 1.0
-    if longest_px is not None and max(mask.shape) > longest_px:
-        photo = shrunk_to(photo, longest_px)
-        scale = photo.shape[0] / mask.shape[0]
-        size = (photo.shape[1], photo.shape[0])
-        mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    height = len(mask)
+    if longest_px is not None:
+        photo, mask = shrunk_to(photo, longest_px), shrunk_mask(mask, longest_px)
+    scale = len(mask) / height
     head = mask == HEAD_LEVEL
     chin = None if pair.chin_px is None else pair.chin_px * scale
     boxes = _box(head, chin)

@@ -248,17 +248,17 @@ def _tile(manifest: Manifest, pair: Pair) -> U8Array:
     return np.asarray(canvas)
 
 
-def shown_pair(manifest: Manifest, pair: Pair, mask_path: str, size: int = TILE_PX) -> U8Array:
-    """Return (size, size, 3): the photo with its head bright, its neck blue, and its jaw line."""
+def shown_pair(manifest: Manifest, pair: Pair, mask_path: str) -> U8Array:
+    """Return a square tile: the photo with its head bright, its neck blue, and its jaw line."""
     photo, mask = load_photo(manifest.file(pair.photo)), read_mask(manifest.file(mask_path))
     bright = np.where((mask == HEAD_LEVEL) | (mask == NECK_LEVEL), 1.0, 0.35)
     bright[mask == UNKNOWN_LEVEL] = 0.15
     shown = photo * bright[..., None]
     shown[mask == NECK_LEVEL] = shown[mask == NECK_LEVEL] * 0.4 + np.array([0, 60, 150])
     look = whole_photo_box((mask.shape[0], mask.shape[1]))
-    image = Image.fromarray(crop_for_model(shown.astype(np.uint8), look, size))
+    image = Image.fromarray(crop_for_model(shown.astype(np.uint8), look, TILE_PX))
     if pair.jaw:
-        scale = size / (look[2] - look[0])
+        scale = TILE_PX / (look[2] - look[0])
         joints = [((x - look[0]) * scale, (y - look[1]) * scale) for x, y in pair.jaw]
         ImageDraw.Draw(image).line(joints, fill=(0, 255, 0), width=1)
     return np.asarray(image)

@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -241,7 +241,6 @@ def on_all_cores(
     jobs: Sequence[Job],
     workers: int,
     words: str,
-    initializer: Callable[..., Any] | None = None,
 ) -> Iterator[Result]:
     """Yield the results as they come, with a progress bar; the first error ends all.
 
@@ -250,13 +249,10 @@ def on_all_cores(
         jobs: what to do.
         workers: processes; 0 takes all cores, 1 stays in this one.
         words: what the bar says.
-        initializer: run in each process before its first job.
     """
     bar = tqdm(total=len(jobs), desc=words, disable=None)
     count = min(workers or len(usable_cores()), len(jobs))
     if count <= 1:
-        if initializer and jobs:
-            initializer()
         for job in jobs:
             yield work(job)
             bar.update()
@@ -264,7 +260,7 @@ def on_all_cores(
         return
     # Forked processes would inherit the threads' locks of torch and MediaPipe.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, initializer) as pool:
+    with ProcessPoolExecutor(count, context) as pool:
         futures = [pool.submit(work, job) for job in jobs]
         try:
             for future in as_completed(futures):

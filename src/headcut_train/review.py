@@ -25,7 +25,15 @@ from PIL import Image
 from headcut.errors import HeadcutError, OptionError
 from headcut.geometry import U8Array, shrunk_to
 from headcut.photo import load_photo
-from headcut_train.manifest import HEAD_LEVEL, NECK_LEVEL, Manifest, Pair, read_mask, write_manifest
+from headcut_train.manifest import (
+    HEAD_LEVEL,
+    NECK_LEVEL,
+    Manifest,
+    Pair,
+    read_mask,
+    shrunk_mask,
+    write_manifest,
+)
 from headcut_train.neck import by_doubt, cut_neck
 
 PAGE = Path(__file__).with_name("review.html")
@@ -70,7 +78,7 @@ class Review:
     def mask(self, number: int) -> U8Array:
         """Return (H, W, 4): black where nothing is head, blue the cut neck, clear the head."""
         pair = self._pairs[self._order[number]]
-        mask = shrunk_mask(read_mask(self._manifest.file(pair.mask)))
+        mask = shrunk_mask(read_mask(self._manifest.file(pair.mask)), LONGEST_SHOWN_PX)
         layer = np.zeros((*mask.shape, 4), np.uint8)
         layer[mask != HEAD_LEVEL] = (0, 0, 0, 170)
         layer[mask == NECK_LEVEL] = (0, 90, 255, 150)
@@ -97,15 +105,6 @@ class Review:
             self._manifest = replace(self._manifest, pairs=pairs)
             write_manifest(self._manifest)
             return self._row(pair)
-
-
-def shrunk_mask(mask: U8Array) -> U8Array:
-    """Return a mask at the size that its photo is shown."""
-    scale = LONGEST_SHOWN_PX / max(mask.shape)
-    if scale >= 1:
-        return mask
-    size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
-    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
 
 def _line(jaw: list[list[float]]) -> tuple[tuple[float, float], ...]:

@@ -201,7 +201,7 @@ def train(
     if last.exists():
         state = read_state(last)
         _refuse_another_run(state, recipe, sources, last)
-        trained_on.update(state.get("trained_on", ()))
+        trained_on.update(state["trained_on"])
         network.load_state_dict(state["network"])
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
@@ -256,7 +256,7 @@ def _refuse_another_run(
     """Raise if a checkpoint cannot be gone on from; say so if there is nothing left to do."""
     before, now = state["recipe"], asdict(recipe)
     wrong = sorted(name for name in now if name != "steps" and before.get(name) != now[name])
-    if state.get("sources", sorted(sources)) != sorted(sources):
+    if state["sources"] != sorted(sources):
         wrong.append("photos")
     if wrong:
         what = ", ".join(wrong)

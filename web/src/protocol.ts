@@ -38,8 +38,7 @@ export interface Opened {
   /** The photo as it is shown and looked at. */
   photo: ImageBitmap;
   size: Size;
-  fullSize: Size;
-  heads: { box: Box; confidence: number }[];
+  heads: { box: Box }[];
   /** Milliseconds by stage; `finder` and `segmenter` are part of `looks`. */
   ms: Record<string, number>;
 }

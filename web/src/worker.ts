@@ -94,12 +94,12 @@ const work: Work = {
     for (const [i, seen] of first.entries()) {
       await timed("looks", () => lookAgainAt(now, i, NECKS.none, watched));
       const cut = await timed("cut", () => cutAt(now, i, NECKS.none));
-      heads.push({ box: cut?.box ?? seen.head.box, confidence: seen.head.confidence });
+      heads.push({ box: cut?.box ?? seen.head.box });
     }
     const { width, height } = photo;
     const bitmap = canvasOf(photo).transferToImageBitmap();
     current = now; // only when nothing can fail any more
-    return { photo: bitmap, size: { width, height }, fullSize, heads, ms };
+    return { photo: bitmap, size: { width, height }, heads, ms };
   },
 
   async lift(choice) {

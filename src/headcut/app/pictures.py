@@ -71,14 +71,13 @@ def draw_preview(photo: Photo) -> bytes:
     return _file(_dimmed(Image.fromarray(shrunk_to(photo.pixels, LIFTED_PX))), "JPEG")
 
 
-def lifted(heads: Sequence[CutOut], longest_px: int = LIFTED_PX) -> Image.Image:
+def lifted(heads: Sequence[CutOut]) -> Image.Image:
     """Return the photo with these heads as they are and a little light around them, the rest dark.
 
     Args:
         heads: of one photo, at least one.
-        longest_px: of the picture; a smaller photo keeps its size.
     """
-    photo = Image.fromarray(shrunk_to(heads[0].photo.pixels, longest_px))
+    photo = Image.fromarray(shrunk_to(heads[0].photo.pixels, LIFTED_PX))
     alpha = Image.new("L", photo.size)
     scale = max(photo.size) / max(heads[0].photo.shape)
     for head in heads:

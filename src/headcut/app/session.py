@@ -79,8 +79,6 @@ class Networks:
 
     finder: Finder
     segmenter: Segmenter
-    knows_neck: bool
-    """Whether the segmenter tells necks from heads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +116,6 @@ class Done:
 
     choices: Choices
     """What the heads were cut and drawn with."""
-
-    knows_neck: bool
-    """Whether the networks tell necks from heads, so that there is something to choose."""
 
     cut: int
     """Which cut of this window it is; drawn anew, it keeps its number."""
@@ -270,8 +265,7 @@ class Session:
                     job.written = True
                 places = frozenset(range(len(heads)))
                 view = draw_view(heads, places, options)
-                known = networks.knows_neck
-                outcome = Done(job.photo, heads, places, path, view, job.choices, known, job.number)
+                outcome = Done(job.photo, heads, places, path, view, job.choices, job.number)
             else:
                 outcome = Failed(job.photo, f"{job.photo}: no head found; nothing is written")
         except _Cancelled:
@@ -382,7 +376,7 @@ class Session:
         for number in count(1):
             ending = "" if number == 1 else f"-{number}"
             path = self.folder / f"{photo.stem}-head{ending}.png"
-            if not path.exists() and write_new(path, data, make_folder=True):
+            if not path.exists() and write_new(path, data):
                 break
         return path
 

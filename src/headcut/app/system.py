@@ -17,7 +17,7 @@ from headcut.app.drops import OpenPhotos
 from headcut.app.session import Networks
 from headcut.errors import OptionError, OutputError
 from headcut.find import HeadFinder
-from headcut.model_file import Network, open_model
+from headcut.model_file import open_model
 from headcut.photo import PHOTO_SUFFIXES
 from headcut.segment import HeadSegmenter
 
@@ -37,14 +37,10 @@ def open_networks() -> Networks:
         from headcut.app.coreml import MODELS, open_coreml
 
         if sys.platform == "ios" or all(path.exists() for path in MODELS.values()):
-            segmenter = open_coreml("segmenter")
-            return _networks(open_coreml("finder"), segmenter, segmenter.outputs)
-    onnx_segmenter = open_model("segmenter")
-    return _networks(open_model("finder"), onnx_segmenter, onnx_segmenter.outputs)
-
-
-def _networks(finder: Network, segmenter: Network, outputs: list[str]) -> Networks:
-    return Networks(HeadFinder(finder), HeadSegmenter(segmenter), "neck" in outputs)
+            return Networks(
+                HeadFinder(open_coreml("finder")), HeadSegmenter(open_coreml("segmenter"))
+            )
+    return Networks(HeadFinder(open_model("finder")), HeadSegmenter(open_model("segmenter")))
 
 
 def require_screen() -> None:

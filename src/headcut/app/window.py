@@ -234,8 +234,6 @@ class HeadcutApp(toga.App):
         results = (self.heads_label, self.result_label)
         for widget in (self.save_button, self.share_button, self.show_button, *results):
             widget.visibility = "visible" if done else "hidden"
-        for name, selection in self.selections.items():
-            selection.enabled = name != "neck" or not isinstance(state, Done) or state.knows_neck
         (self.progress.start if working else self.progress.stop)()
         lines = list(self.session.report)
         self.hint.text = _hint(state)

@@ -267,8 +267,11 @@ PALETTE_BITS = 6
 PALETTE = 2**PALETTE_BITS
 """Values in a palette."""
 
+MOST_ROUNDS = 100
+"""In which a palette's values move to the means of theirs."""
 
-def palette(weight: FloatArray, rounds: int = 100) -> tuple[FloatArray, U8Array]:
+
+def palette(weight: FloatArray) -> tuple[FloatArray, U8Array]:
     """Return 64 values for a weight, and which one stands for each of its numbers.
 
     Lloyd's k-means on a line; coremltools would need scikit-learn for it. It begins with values as
@@ -276,7 +279,6 @@ def palette(weight: FloatArray, rounds: int = 100) -> tuple[FloatArray, U8Array]
 
     Args:
         weight: of any shape.
-        rounds: at the most.
 
     Returns:
         (64,) in the weight's dtype, ascending, and (N,) uint8 of the flat weight.
@@ -287,7 +289,7 @@ def palette(weight: FloatArray, rounds: int = 100) -> tuple[FloatArray, U8Array]
     counts, edges = np.histogram(line, 128)
     share = np.cbrt(counts).cumsum()
     values = np.interp((np.arange(PALETTE) + 0.5) / PALETTE, share / share[-1], edges[1:])
-    for _ in range(rounds):
+    for _ in range(MOST_ROUNDS):
         borders = np.searchsorted(line, (values[1:] + values[:-1]) / 2)
         starts, ends = np.append(0, borders), np.append(borders, len(line))
         means = (sums[ends] - sums[starts]) / np.maximum(ends - starts, 1)
