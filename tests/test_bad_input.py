@@ -237,7 +237,7 @@ WRONG_USAGE = {
     "background folder": (["--background", "pics/sea"], "'pics/sea': no such file"),
     "no colour": (["--background", "blurple"], "'blurple' is neither transparent, blur, a colour"),
     "bad colour": (["--background", "rgb(1.5,0,0)"], "is neither transparent, blur, a colour"),
-    "no suffix": (["-o", "out"], "must end in .png or .webp; for a folder, end it with a slash"),
+    "no suffix": (["-o", "out"], "must end in .png or .webp; a folder after -o, in a slash"),
     "contradiction": (["-o", "a.png", "--format", "webp"], "let it end in .webp"),
     "limit": (["--max-megapixels", "0"], "max_megapixels is 0.0; give a number above 0"),
     "each to stdout": (["-o", "-", "--heads", "each"], "for --heads each give -o a folder"),

@@ -183,7 +183,9 @@ def test_every_photo_is_accounted_for(start: Start, tmp_path: Path) -> None:
 
     out = end(start("--workers", "1", "--batch", "3", photos_a_wave=5), 1)  # two waves
 
-    assert "8 photos: 5 done, 1 no head, 2 failed\n1 other files: passed over\n" in out
+    assert (
+        "8 photos: 5 done, 1 no head, 2 failed\npassed over: 1, no photos by their names\n" in out
+    )
     assert_right(tmp_path, done=5)
     rows = ledger(tmp_path)
     assert "is not a photo" in str(rows["text.jpg"]["reason"])

@@ -184,6 +184,7 @@ def test_photos_that_are_gone_are_not_counted(place: Path, headcut: Headcut) -> 
         0,
         [
             "3 photos: 2 done, 1 no head, 0 failed",
+            "in this run: 0",
             "1 in the ledger, but no longer in SOURCE: not counted",
         ],
     )

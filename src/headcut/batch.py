@@ -162,7 +162,7 @@ def run(
                 recorder.flush()
     ledger.merge()
     target.sweep()
-    return _outcome(ledger.rows(), todo.gone)
+    return _outcome(ledger.rows(), todo.gone, len(photos))
 
 
 def _refuse_a_mixture(todo: Work, options: str, choice: Choice) -> None:
@@ -215,14 +215,17 @@ def _to_do_lines(todo: Work, count: int) -> list[str]:
     return [f"to do: {count} photos" + (f" ({why})" if why else "")]
 
 
-def _outcome(rows: pa.Table, gone: pa.Array) -> Outcome:
-    """Return what became of the photos that the source has; of the others only how many."""
+def _outcome(rows: pa.Table, gone: pa.Array, tried: int) -> Outcome:
+    """Return what became of the photos that the source has; of the others only how many.
+
+    `tried` is how many were this run's.
+    """
     rows = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=gone)))
 
     def count(status: str) -> int:
         return int(pc.sum(pc.equal(rows["status"], status)).as_py() or 0)
 
-    lines = totals(rows)
+    lines = [*totals(rows), f"in this run: {tried}"]
     if len(gone):
         lines.append(f"{len(gone)} in the ledger, but no longer in SOURCE: not counted")
     return Outcome(done=count(DONE), no_head=count(NO_HEAD), failed=count(FAILED), lines=lines)

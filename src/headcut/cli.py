@@ -208,7 +208,7 @@ def cut(
 ) -> None:
     """Cut the heads out of photos: PHOTO in, PHOTO-head.png out.
 
-    Written files are listed on standard output, problems on standard error. The photos given are
+    Written pictures are listed on standard output, problems on standard error. The photos given are
     never replaced, an older output is; nothing leaves this machine.
 
     \b

@@ -273,7 +273,7 @@ def format_for(path: PurePath, wanted: str | None = None) -> Format:
                 raise OptionError(f"{path} is not a {wanted} name; let it end in .{wanted}")
             return known
     endings = _either([f".{known}" for known in FORMATS])
-    raise OptionError(f"{str(path)!r} must end in {endings}; for a folder, end it with a slash")
+    raise OptionError(f"{str(path)!r} must end in {endings}; a folder after -o, in a slash")
 
 
 def _either(words: Sequence[str]) -> str:

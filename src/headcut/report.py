@@ -31,7 +31,7 @@ def totals(rows: pa.Table) -> list[str]:
     named = ", ".join(f"{counts.get(status, 0)} {status}" for status in (DONE, NO_HEAD, FAILED))
     lines = [f"{photos} photos: {named}"]
     if counts.get(SKIPPED):
-        lines.append(f"{counts[SKIPPED]} other files: passed over")
+        lines.append(f"passed over: {counts[SKIPPED]}, no photos by their names")
     failed = rows.filter(pc.equal(rows["status"], FAILED))
     keys = failed.group_by("reason").aggregate([("key", "count"), ("key", "min")])
     reasons = keys.sort_by([("key_count", "descending"), ("reason", "ascending")]).to_pylist()
