@@ -19,6 +19,7 @@ from headcut.app.pictures import DIMMED, draw_view, lifted
 from headcut.app.session import Choices, Done, Empty, Failed, Networks, Session, Working
 from headcut.errors import ModelError
 from headcut.geometry import FloatArray, U8Array
+from headcut.model_file import open_model
 from headcut.options import SaveOptions
 
 
@@ -369,6 +370,10 @@ def test_states_need_no_window_toolkit_and_nothing_that_phones_lack() -> None:
     script = "import sys, headcut.app.session; print(*sys.modules)"
     modules = {name.split(".")[0] for name in run_python(script).split()}
     assert not modules & {"toga", "PySide6", "rubicon", "onnxruntime", "pillow_heif", "typer"}
+
+
+def test_bundled_segmenter_knows_the_necks_that_are_offered() -> None:
+    assert open_model("segmenter").outputs == ["mask", "neck"]
 
 
 def test_lifted_head_is_bright_and_the_rest_is_dark(tmp_path: Path) -> None:

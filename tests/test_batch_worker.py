@@ -124,7 +124,9 @@ def test_workers_find_the_background(place: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(place / "in")
     save = PhotoJob(save=SaveOptions(background="one.png")).for_workers().save
     assert save.background == str(place / "in" / "one.png")
-    assert PhotoJob(save=SaveOptions(background="blur")).for_workers().save.background == "blur"
+    for word in ("blur", "transparent"):  # even where a file is called so
+        picture().save(word, "PNG")
+        assert PhotoJob(save=SaveOptions(background=word)).for_workers().save.background == word
 
 
 def test_wrong_jobs() -> None:

@@ -102,6 +102,11 @@ def test_hidden_half_of_a_jaw_does_not_fold_back(yaw_deg: float) -> None:
     assert len(line) < len(jaws.JAW) + 2
 
 
+@pytest.mark.parametrize("yaw_deg", [-80, -45, 0, 45, 80])
+def test_turned_face_is_seen_to_be_turned(yaw_deg: float) -> None:
+    assert jaws._yaw_deg(made_mesh(yaw_deg)) == pytest.approx(abs(yaw_deg), abs=1)
+
+
 def test_necks_are_cut_hair_and_face_stay(tmp_path: Path) -> None:
     manifest = with_lines(write_mut1ny(tmp_path / "source", 3), tmp_path / "out")
     before = [(manifest.file(p.mask)).read_bytes() for p in manifest.pairs]

@@ -20,7 +20,7 @@ from headcut.errors import HeadcutError, OptionError
 from headcut.find import HeadFinder
 from headcut.ledger import DONE, FAILED, NO_HEAD, SCHEMA
 from headcut.model_file import BUNDLED, bundled_models, open_model
-from headcut.options import BLUR, Heads, Neck, PhotoLimits, SaveOptions, is_colour, require_known
+from headcut.options import Heads, Neck, PhotoLimits, SaveOptions, is_picture, require_known
 from headcut.outputs import output_files
 from headcut.photo import read_photo
 from headcut.pipeline import HeadCutter
@@ -85,9 +85,8 @@ class PhotoJob:
         return json.dumps(chosen, sort_keys=True)
 
     def _background_picture(self) -> Path | None:
-        background = self.save.background
-        is_word = background == BLUR or is_colour(background)
-        return None if is_word or not Path(background).is_file() else Path(background)
+        picture = Path(self.save.background)
+        return picture if is_picture(self.save.background) and picture.is_file() else None
 
 
 def model_fingerprint() -> str:

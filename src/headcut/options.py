@@ -141,8 +141,8 @@ class SaveOptions:
             )
         if isinstance(self.background, os.PathLike):
             object.__setattr__(self, "background", os.fspath(self.background))
-        known = self.background in (TRANSPARENT, BLUR) or is_colour(self.background)
-        if not known and not os.path.isfile(self.background):  # noqa: PTH113  a name may be absurd
+        # os.path: a name may be absurd
+        if is_picture(self.background) and not os.path.isfile(self.background):  # noqa: PTH113
             if _looks_like_a_path(self.background):
                 raise OptionError(
                     f"background {self.background!r}: no such file; check the name and the folder"
@@ -194,6 +194,11 @@ def _require_between(name: str, value: float | None, least: float, most: float) 
 def _looks_like_a_path(text: str) -> bool:
     path = PurePath(text)
     return len(path.parts) > 1 or path.suffix[1:].isalnum()
+
+
+def is_picture(background: str) -> bool:
+    """Whether a background is neither a word nor a colour, and so a picture's path."""
+    return background not in (TRANSPARENT, BLUR) and not is_colour(background)
 
 
 def is_colour(text: str) -> bool:
