@@ -33,12 +33,11 @@ LFW = {"background": (0, 0, 255), "skin": (0, 255, 0), "hair": (255, 0, 0)}
 
 def coloured_label(colours: dict[str, tuple[int, int, int]], smooth: bool = True) -> Image.Image:
     """A part mask whose neck is skin, its edges anti-aliased."""
-    scale = 4
     background, skin = colours["background"], colours["skin"]
     label = drawn_portrait(background, background, skin, skin, colours["hair"])
     if not smooth:
         return label
-    large = label.resize((SIDE * scale, SIDE * scale), Image.Resampling.NEAREST)
+    large = label.resize((4 * SIDE, 4 * SIDE), Image.Resampling.NEAREST)
     turned = large.rotate(0.5, Image.Resampling.NEAREST, fillcolor=colours["background"])
     return turned.resize((SIDE, SIDE), Image.Resampling.BOX)
 

@@ -155,8 +155,7 @@ class HeadFinder:
             share: of the middle of its box, what the segmenter calls head, in [0, 1].
             photo_shape: (height, width) of the photo.
         """
-        size = _height(head) / searched_side(photo_shape)
-        return self.calibration.chance(head.confidence, share, size)
+        return self.calibration.chance(head.confidence, share, size_in(head, photo_shape))
 
     def find(self, photo: U8Array) -> list[Head]:
         """Return the heads that a photo may hold, from left to right; none is a valid answer.
@@ -172,7 +171,7 @@ class HeadFinder:
         sure = [h for _, heads in looks for h in heads if h.confidence >= self.proposes]
         agreed = [_agreed(head, looks, shape) for head in _distinct(sure)]
         found = [head for head in agreed if head.confidence >= self.proposes]
-        scale = max(photo.shape[:2]) / max(shape)  # the longer side is rounded less
+        scale = max(whole) / max(shape)  # the longer side is rounded less
         ordered = sorted(found, key=lambda head: head.box_px[0] + head.box_px[2])
         return [Head(scaled_box(head.box_px, scale), head.confidence) for head in ordered]
 
@@ -205,6 +204,11 @@ def searched_side(photo_shape: tuple[int, int]) -> float:
     """
     longest, shortest = max(photo_shape), min(photo_shape)
     return min(longest, max(2 * shortest, longest / 4))
+
+
+def size_in(head: Head, photo_shape: tuple[int, int]) -> float:
+    """Return the height of a head's box by the photo's `searched_side`."""
+    return _height(head) / searched_side(photo_shape)
 
 
 def looks_at(photo_shape: tuple[int, int]) -> list[Box]:

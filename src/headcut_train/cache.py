@@ -81,29 +81,34 @@ class CachedSource(Sequence[Sample]):
 
 def _write(samples: Iterable[Sample], pixels: Path, index: Path) -> None:
     """Decode samples into `pixels`, then name it in `index`: a stop leaves no index behind."""
-    rows = []
     part = pixels.with_suffix(f".part{os.getpid()}")
     try:
-        with part.open("wb") as out:
-            for sample in samples:
-                rows.append(
-                    {
-                        "name": sample.name,
-                        "offset": out.tell(),
-                        "shape": sample.plane.shape,
-                        "boxes": sample.boxes.tolist(),
-                        "ignored": sample.ignored.tolist(),
-                        "masked": sample.masked,
-                        "tags": sample.tags,
-                        "neck_labelled": sample.neck_labelled,
-                    }
-                )
-                out.write(sample.photo.tobytes())
-                out.write(sample.plane.tobytes())
+        rows = _decoded(samples, part)
         part.replace(pixels)
     finally:
         part.unlink(missing_ok=True)
     _write_index(index, rows)
+
+
+def _decoded(samples: Iterable[Sample], pixels: Path) -> list[dict[str, Any]]:
+    rows = []
+    with pixels.open("wb") as out:
+        for sample in samples:
+            rows.append(
+                {
+                    "name": sample.name,
+                    "offset": out.tell(),
+                    "shape": sample.plane.shape,
+                    "boxes": sample.boxes.tolist(),
+                    "ignored": sample.ignored.tolist(),
+                    "masked": sample.masked,
+                    "tags": sample.tags,
+                    "neck_labelled": sample.neck_labelled,
+                }
+            )
+            out.write(sample.photo.tobytes())
+            out.write(sample.plane.tobytes())
+    return rows
 
 
 def _write_index(index: Path, rows: list[dict[str, Any]]) -> None:

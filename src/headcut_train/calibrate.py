@@ -12,14 +12,7 @@ from onnx import helper
 from tqdm import tqdm
 
 from headcut.errors import OptionError
-from headcut.find import (
-    Calibration,
-    Head,
-    HeadFinder,
-    log_odds,
-    searched_side,
-    without_parts,
-)
+from headcut.find import Calibration, Head, HeadFinder, log_odds, size_in, without_parts
 from headcut.geometry import BoolArray, FloatArray, U8Array
 from headcut.pipeline import HeadCutter, Segmenter
 from headcut_train.evaluate import counts_as_false
@@ -108,9 +101,9 @@ def observe(finder: HeadFinder, segmenter: Segmenter, samples: Sequence[Sample])
         for head, label in zip(ordered, taken, strict=True):
             if label is None and not counts_as_false(head, sample):
                 continue
-            size = (head.box_px[3] - head.box_px[1]) / searched_side(shape)
             sure, share = by_box[head.box_px]
-            observed.evidence.append([1.0, log_odds(sure), log_odds(share), float(np.log(size))])
+            size = float(np.log(size_in(head, shape)))
+            observed.evidence.append([1.0, log_odds(sure), log_odds(share), size])
             observed.right.append(label is not None)
             observed.photo.append(observed.photos)
         observed.photos += 1

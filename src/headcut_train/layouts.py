@@ -8,7 +8,7 @@ beard, ears), `FACE` (head above the chin), `SKIN` (the face's, with the neck's 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -286,22 +286,31 @@ def _of_folders(photos: Path, masks: Path, prefix: Path) -> dict[str, PairFiles]
     by_stem: dict[str, list[Path]] = {}
     for path in _files(masks, MASK_ENDINGS):
         by_stem.setdefault(path.stem, []).append(path)
-    found = {}
+    found: dict[str, PairFiles] = {}
     for path in _files(photos, PHOTO_ENDINGS):
         inner = path.relative_to(photos).with_suffix("")
         candidates = by_stem.get(path.stem, [])
         same = [m for m in candidates if m.relative_to(masks).with_suffix("") == inner]
         chosen = same or (candidates if len(candidates) == 1 else [])
-        name = (prefix / inner).as_posix()
-        if name in found:  # a.jpg beside a.png
-            name = f"{name}{path.suffix}"
-        found[name] = PairFiles(name, path, tuple(chosen[:1]))
-    used = {mask for pair in found.values() for mask in pair.masks}
-    for path in _files(masks, MASK_ENDINGS):
-        if path not in used:
-            name = (prefix / path.relative_to(masks).with_suffix("")).as_posix()
-            found.setdefault(name, PairFiles(name, None, (path,)))
+        _add(found, prefix / inner, path, tuple(chosen[:1]))
+    lone = ((prefix / m.relative_to(masks).with_suffix(""), m) for m in _files(masks, MASK_ENDINGS))
+    _add_lone(found, lone)
     return found
+
+
+def _add(found: dict[str, PairFiles], name: Path, photo: Path, masks: tuple[Path, ...]) -> None:
+    text = name.as_posix()
+    if text in found:  # a.jpg beside a.png
+        text = f"{text}{photo.suffix}"
+    found[text] = PairFiles(text, photo, masks)
+
+
+def _add_lone(found: dict[str, PairFiles], masks: Iterable[tuple[Path, Path]]) -> None:
+    """Add the masks, each with its name, that are of none of the photos."""
+    used = {mask for pair in found.values() for mask in pair.masks}
+    for name, mask in masks:
+        if mask not in used:
+            found.setdefault(name.as_posix(), PairFiles(name.as_posix(), None, (mask,)))
 
 
 def _of_published_celebamask(photos: Path, masks: Path, prefix: Path) -> dict[str, PairFiles]:
@@ -326,18 +335,10 @@ def _beside(folder: Path, prefix: Path) -> dict[str, PairFiles]:
             masks[match.group(1)] = path
     if not masks:
         return {}
-    found = {}
+    found: dict[str, PairFiles] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in PHOTO_ENDINGS and not _MASK_BESIDE.fullmatch(path.stem):
-            name = (prefix / path.stem).as_posix()
             mask = masks.get(path.stem)
-            if name in found:  # a.jpg beside a.png
-                name = f"{name}{path.suffix}"
-            found[name] = PairFiles(name, path, (mask,) if mask else ())
-    used = {mask for pair in found.values() for mask in pair.masks}
-    for stem, path in masks.items():
-        if path in used:
-            continue
-        name = (prefix / stem).as_posix()
-        found[name] = PairFiles(name, None, (path,))
+            _add(found, prefix / path.stem, path, (mask,) if mask else ())
+    _add_lone(found, ((prefix / stem, mask) for stem, mask in masks.items()))
     return found

@@ -46,7 +46,6 @@ DOUBTFUL = 0.5
 UNSEEN = 0.8
 """Confidence in a cut where skin is not labelled is multiplied by this."""
 
-
 NO_FACE = "no face was found"
 """Why a pair without a jaw line is put aside."""
 

@@ -126,7 +126,8 @@ def _refuse_to_replace(pairs: Sequence[PairFiles], out: Path) -> None:
     """Raise if what is written would lie among the photos and masks that are read."""
     written = [(out / folder).resolve() for folder in ("masks", "skin")]
     for path in (p for pair in pairs for p in (pair.photo, *pair.masks) if p):
-        if any(path.resolve().is_relative_to(folder) for folder in written):
+        real = path.resolve()
+        if any(real.is_relative_to(folder) for folder in written):
             raise OptionError(f"{out}: {path} lies where masks are written; choose another OUT")
 
 

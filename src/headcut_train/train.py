@@ -192,8 +192,8 @@ def train(
     network = network.to(device, memory_format=torch.channels_last)
     trained_on = set(sources)
     if start_from is not None:
-        load_weights(network, start_from)
-        trained_on.update(sources_of(read_state(start_from), recipe.network))
+        state = load_weights(network, start_from)
+        trained_on.update(sources_of(state, recipe.network))
     averaged = copy.deepcopy(network).requires_grad_(False)
     optimizer = Optimizers(network, recipe)
     last, first, rows = out / "last.pt", 0, []
@@ -287,8 +287,10 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path) -> dict[str, Any]:
     """Load the averaged weights of a checkpoint, or weights as `save_weights` keeps them.
+
+    Returns what was read, as `read_state` does.
 
     Raises:
         ModelError: the file is missing, damaged, or has the weights of another network.
@@ -300,6 +302,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     except (RuntimeError, AttributeError) as error:
         wanted = type(network).__name__
         raise ModelError(f"{path}: not the weights of a {wanted}; give another file") from error
+    return state
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

@@ -17,7 +17,7 @@ from headcut.app.drops import OpenPhotos
 from headcut.app.session import Networks
 from headcut.errors import OptionError, OutputError
 from headcut.find import HeadFinder
-from headcut.model_file import open_model
+from headcut.model_file import Network, open_model
 from headcut.photo import PHOTO_SUFFIXES
 from headcut.segment import HeadSegmenter
 
@@ -37,10 +37,12 @@ def open_networks() -> Networks:
         from headcut.app.coreml import MODELS, open_coreml
 
         if sys.platform == "ios" or all(path.exists() for path in MODELS.values()):
-            return Networks(
-                HeadFinder(open_coreml("finder")), HeadSegmenter(open_coreml("segmenter"))
-            )
-    return Networks(HeadFinder(open_model("finder")), HeadSegmenter(open_model("segmenter")))
+            return _networks(open_coreml)
+    return _networks(open_model)
+
+
+def _networks(opened: Callable[[str], Network]) -> Networks:
+    return Networks(HeadFinder(opened("finder")), HeadSegmenter(opened("segmenter")))
 
 
 def require_screen() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
 from headcut.errors import OptionError
@@ -19,7 +18,7 @@ from headcut.options import (
     Heads,
     Neck,
     SaveOptions,
-    is_colour,
+    is_picture,
     parse_heads,
     parse_outline,
     parse_point,
@@ -30,9 +29,6 @@ from headcut.options import (
 Answer: TypeAlias = Literal["png", "webp", "json"]
 
 ANSWERS: tuple[Answer, ...] = (*FORMATS, "json")
-
-MOST_SQUARE_PX, MOST_PADDING = 2048, 100
-"""Less than the command line allows: a small request must not cost gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +56,10 @@ def parse_query(query: Iterable[tuple[str, str]]) -> CutRequest:
     preset, neck = given.get("preset"), given.get("neck", "none")
     require_known("neck", neck, NECKS)
     choices = {name: read(given[name]) for name, read in SAVE_PARAMETERS.items() if name in given}
+    for name, value in choices.items():
+        most = PARAMETERS[name][0].get("maximum")
+        if most is not None and value > most:
+            raise OptionError(f"{name} is at most {most} in a request")
     wanted = given.get("format") or (PRESETS.get(preset or "", {}).get("format") or FORMATS[0])
     require_known("format", wanted, ANSWERS)
     choices["format"] = FORMATS[0] if wanted == "json" else wanted
@@ -79,25 +79,23 @@ def _which_heads(heads: str | None, at: str | None, answer: Answer) -> Heads:
     return chosen
 
 
-def _square(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) < 10):
-        raise OptionError(f"square {value!r} is not a whole number; give digits alone")
-    if int(value) > MOST_SQUARE_PX:
-        raise OptionError(f"square is at most {MOST_SQUARE_PX} here; `headcut` makes larger ones")
-    return int(value)
+def _whole(name: str) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        if not (value.isascii() and value.isdigit() and len(value) < 10):
+            raise OptionError(f"{name} {value!r} is not a whole number; give digits alone")
+        return int(value)
+
+    return read
 
 
-def _padding(value: str) -> float:
-    if (padding := _number("padding", value)) > MOST_PADDING:
-        raise OptionError(f"padding is at most {MOST_PADDING} here; `headcut` leaves more room")
-    return padding
+def _number(name: str) -> Callable[[str], float]:
+    def read(value: str) -> float:
+        try:
+            return float(value)
+        except ValueError as error:
+            raise OptionError(f"{name} {value!r} is not a number") from error
 
-
-def _number(name: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError as error:
-        raise OptionError(f"{name} {value!r} is not a number") from error
+    return read
 
 
 def _yes(name: str) -> Callable[[str], bool]:
@@ -110,7 +108,7 @@ def _yes(name: str) -> Callable[[str], bool]:
 
 def _background(value: str) -> str:
     """Return a background that is no file: a request must not read this machine's disk."""
-    if value not in (TRANSPARENT, BLUR) and not is_colour(value):
+    if is_picture(value):
         raise OptionError(
             f"background {value!r} is neither {TRANSPARENT}, {BLUR} nor a colour "
             "(a name or #rrggbb, with # written as %23)"
@@ -121,12 +119,12 @@ def _background(value: str) -> str:
 SAVE_PARAMETERS: dict[str, Callable[[str], Any]] = {
     "output": str,
     "crop": _yes("crop"),
-    "square": _square,
+    "square": _whole("square"),
     "circle": _yes("circle"),
-    "padding": _padding,
+    "padding": _number("padding"),
     "outline": parse_outline,
     "background": _background,
-    "feather": partial(_number, "feather"),
+    "feather": _number("feather"),
 }
 """How each field of `SaveOptions` is read."""
 
@@ -151,12 +149,12 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "output": ({"enum": list(OUTPUTS)}, "Transparent picture, black-and-white or soft mask."),
     "crop": ({"type": "boolean"}, "Keep only the tight box of the head."),
     "square": (
-        {"type": "integer", "minimum": 16, "maximum": MOST_SQUARE_PX},
+        {"type": "integer", "minimum": 16, "maximum": 2048},
         "A square picture of that side, the head in its middle.",
     ),
     "circle": ({"type": "boolean"}, "A square picture, clear outside its circle."),
     "padding": (
-        {"type": "number", "minimum": 0, "maximum": MOST_PADDING},
+        {"type": "number", "minimum": 0, "maximum": 100},
         "Room around the head, in percent of its longer side.",
     ),
     "outline": (
@@ -173,4 +171,7 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "preset": ({"enum": list(PRESETS)}, "Ready for a use; other options change it further."),
 }
-"""Name of each query parameter: its JSON schema, and what it does."""
+"""Name of each query parameter: its JSON schema, and what it does.
+
+Some maxima are less than the command line's: a small request must not cost gigabytes.
+"""

@@ -163,7 +163,7 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 def metadata_of(
-    network: Network, name: str, *, threshold: float, licence: str, trained_on: Sequence[str] = ()
+    network: Network, name: str, *, threshold: float, licence: str, trained_on: Sequence[str]
 ) -> dict[str, str]:
     """Return what every exported file says of itself.
 
