@@ -376,7 +376,7 @@ def test_bundled_segmenter_knows_the_necks_that_are_offered() -> None:
     assert open_model("segmenter").outputs == ["mask", "neck"]
 
 
-def test_lifted_head_is_bright_and_the_rest_is_dark(tmp_path: Path) -> None:
+def test_lifted_head_is_bright_and_the_rest_is_dark() -> None:
     """The window shows what is cut out, in its place in the photo."""
     photo = picture(100, 220)
     heads = red_cutter().cut(photo)

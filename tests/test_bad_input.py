@@ -73,7 +73,7 @@ def test_bad_photo(name: str, headcut: Headcut, tmp_path: Path) -> None:
     assert files(tmp_path) == ["bad.jpg"]
 
 
-def test_missing_file(headcut: Headcut, tmp_path: Path) -> None:
+def test_missing_file(headcut: Headcut) -> None:
     assert_one_line(headcut("no.jpg"), 1, "no.jpg: ", "no such file; check the name")
     assert_one_line(headcut("https://x.org/a.jpg"), 1, "https:", "headcut fetches nothing")
 
@@ -101,7 +101,7 @@ def test_impossible_names(headcut: Headcut) -> None:
     assert headcut("me.png", "-o", "circle.png").code == 0
 
 
-def test_folder_without_photos(headcut: Headcut, tmp_path: Path) -> None:
+def test_folder_without_photos(headcut: Headcut) -> None:
     Path("empty").mkdir()
     Path("empty/notes.txt").write_text("no photo")
     assert_one_line(headcut("empty"), 1, "empty: ", "no photos in this folder")

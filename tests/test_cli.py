@@ -128,7 +128,7 @@ def test_output_folder_is_made(headcut: Headcut, out: str) -> None:
     assert headcut("me.jpg", "-o", out).written == [f"{out}me-head.png"]
 
 
-def test_several_photos_go_on_after_a_failure(headcut: Headcut, tmp_path: Path) -> None:
+def test_several_photos_go_on_after_a_failure(headcut: Headcut) -> None:
     picture(150).save("a.png")
     Path("b.png").write_bytes(b"")
     picture(150).save("c.png")
@@ -288,7 +288,7 @@ def test_photo_may_be_called_doctor(headcut: Headcut) -> None:
     assert headcut("./doctor").written == ["doctor-head.png"]
 
 
-def test_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+def test_reader_that_goes_away_is_no_traceback() -> None:
     """`headcut photo.jpg -o - | head -c 1`."""
     reader, writer = os.pipe()
     os.close(reader)
@@ -308,7 +308,7 @@ def test_progress_bar_shows_on_a_terminal_only(tmp_path: Path) -> None:
     assert b"Cutting" in os.read(shown, 10_000)
 
 
-def test_picture_is_not_thrown_at_a_terminal(tmp_path: Path) -> None:
+def test_picture_is_not_thrown_at_a_terminal() -> None:
     _, terminal = pty.openpty()
     ran = run_process(
         ASTRONAUT, "-o", "-", stdout=terminal, stderr=subprocess.PIPE, capture_output=False

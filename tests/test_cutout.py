@@ -179,7 +179,7 @@ def test_masks_are_exact_in_webp_too(output: str, tmp_path: Path) -> None:
         assert saved.convert("L").tobytes() == head.render(options).tobytes()
 
 
-def test_outputs_hold_no_metadata(tmp_path: Path) -> None:
+def test_outputs_hold_no_metadata() -> None:
     """Where and with what a photo was taken is nobody's business."""
     head = head_at((10, 5, 20, 25), noise_photo())
     for format in ("png", "webp"):

@@ -36,7 +36,7 @@ def todo(found: Work) -> list[str]:
     return found.todo["key"].to_pylist()  # type: ignore[no-any-return]
 
 
-def test_only_what_is_missing_changed_or_lost_is_done(tmp_path: Path) -> None:
+def test_only_what_is_missing_changed_or_lost_is_done() -> None:
     listing = [*entries("a.jpg", "b.jpg", "new.jpg"), *entries("c.jpg", modified_us=2)]
     found = left(listing, rows("a.jpg", "b.jpg", "c.jpg"), ["a.jpg-head.png", "c.jpg-head.png"])
     assert todo(found) == ["b.jpg", "c.jpg", "new.jpg"]

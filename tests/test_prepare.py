@@ -80,7 +80,7 @@ def test_every_layout_becomes_one_form(
     assert set(np.unique(mask)) <= {0, NECK_LEVEL, UNKNOWN_LEVEL, HEAD_LEVEL}
 
 
-def test_smooth_edges_are_no_third_colour(tmp_path: Path) -> None:
+def test_smooth_edges_are_no_third_colour() -> None:
     """Between grey skin and yellow hair lies the beard's pink, or nearly: not beside them."""
     label = coloured_label(MUT1NY)
     assert len(label.getcolors(100000)) > 6, "the edges are anti-aliased"

@@ -155,7 +155,7 @@ def test_other_boxes_are_surely_not_the_target() -> None:
     assert (head[180, 90], known[180, 90]) == (0, 255)
 
 
-def test_head_in_front_hides_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_head_in_front_hides_the_target() -> None:
     """A larger head stands nearer: where it covers the target, the target is not."""
     boxes = ((20.0, 40.0, 60.0, 90.0), (30.0, 40.0, 130.0, 170.0))
     labels = scenes._box_labels(red_head_sample(*boxes, masked=False), 0)

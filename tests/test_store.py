@@ -41,7 +41,7 @@ def test_a_folder(tmp_path: Path) -> None:
     assert files(tmp_path) == ["ü é.txt"]
 
 
-def test_fsspec(tmp_path: Path) -> None:
+def test_fsspec() -> None:
     """Any storage that fsspec knows; its own memory stands for those here."""
     place = Store("memory://bucket/out")
     place.write_whole("sub/a.txt", b"one")

@@ -13,18 +13,9 @@ from conftest import ROOT
 from made_data import write_data
 from made_model import write_model
 from PIL import Image
+from train_command import RECIPE, failed, run
 
 from headcut.model_file import Model
-from headcut_train.cli import main
-
-RECIPE = """
-network = "{network}"
-steps = 2
-batch = 2
-steps_an_epoch = 1
-sizes = [[1.0, 64]]
-"""
-
 
 FEW = ["--crops", "2"]
 
@@ -54,15 +45,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place = Place(tmp_path_factory.mktemp("place"))
     write_data(place.data)
     return place
-
-
-def run(*arguments: str | Path) -> int:
-    """Run the command in this process; return its exit code."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys, "argv", ["headcut-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    return int(stopped.value.code or 0)
 
 
 @pytest.fixture(scope="module")
@@ -227,18 +209,6 @@ def test_evaluate_prints_a_table_and_writes_json_and_a_sheet(
 
 
 # ---------------------------------------------------------------- bad input
-
-
-def failed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
-    """Run a command that fails; return its exit code and its one line."""
-    capsys.readouterr()
-    code = run(*arguments)
-    out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if "Warning" not in line]
-    assert out == ""
-    assert len(lines) == 1, err
-    assert lines[0].startswith("headcut-train: ")
-    return code, lines[0]
 
 
 def test_missing_data_folder(

@@ -489,7 +489,7 @@ def test_a_stop_finishes_what_was_taken() -> None:
         assert [future.result().status for future in taken] == [200, 200]
 
 
-def test_unexpected_errors_say_nothing_of_the_machine(caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_errors_say_nothing_of_the_machine() -> None:
     class Broken(RedFinder):
         def find(self, photo: Any) -> Any:
             raise RuntimeError("at /secret/place.py")

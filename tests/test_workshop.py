@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from conftest import ASTRONAUT
 from made_data import portrait_photo, write_pair
 from made_workshop import JAW, MUT1NY, coloured_label, write_mut1ny
 from PIL import Image
+from train_command import RECIPE, failed, run
 
 from headcut import HeadCutter
 from headcut.errors import OptionError, PhotoError
@@ -21,29 +21,11 @@ from headcut.geometry import FloatArray, U8Array
 from headcut.model_file import open_model
 from headcut.segment import HeadSegmenter
 from headcut_train import review
-from headcut_train.cli import main
 from headcut_train.evaluate import score_manifests, whole_head
 from headcut_train.manifest import open_manifests, read_manifest, sample_of, write_manifest
 from headcut_train.scenes import near_picture, whole_picture
 from headcut_train.sources import HEAD
 from headcut_train.train import read_state
-
-RECIPE = """
-network = "{network}"
-steps = 2
-batch = 2
-steps_an_epoch = 1
-sizes = [[1.0, 64]]
-"""
-
-
-def run(*arguments: str | Path) -> int:
-    """Run the command in this process; return its exit code."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys, "argv", ["headcut-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    return int(stopped.value.code or 0)
 
 
 @dataclass
@@ -143,15 +125,6 @@ def test_report_of_the_original_looks_at_whole_photos(workshop: Workshop) -> Non
     assert (out / "report.html").is_file()
 
 
-def failed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
-    """Return the exit code and the only line on standard error."""
-    capsys.readouterr()
-    code = run(*arguments)
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    return code, lines[0]
-
-
 def test_left_out_pairs_are_a_table_and_strict_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,7 +201,7 @@ def test_two_manifests_of_one_folder_have_a_row_each(workshop: Workshop) -> None
     assert list(table) == ["set", str(workshop.manifest)]
 
 
-def test_necks_follow_what_is_held_out(workshop: Workshop, tmp_path: Path) -> None:
+def test_necks_follow_what_is_held_out(workshop: Workshop) -> None:
     """`prepare` again with another --held-out, then `neck` again, is what a message advises."""
     manifest = read_manifest(workshop.manifest.with_name("manifest.jsonl"))
     held = read_manifest(workshop.manifest).used("val")
