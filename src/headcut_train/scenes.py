@@ -83,12 +83,12 @@ def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
 # ---------------------------------------------------------------- near: one head fills the crop
 
 NEAR_MIX = {
-    "celebamask": 0.37,
-    "lfw_parts": 0.16,
+    "celebamask": 0.5,
+    "lfw_parts": 0.18,
     "clothing_coparsing": 0.11,
-    "figaro_hair": 0.08,
-    "scut_heads": 0.12,
-    "person_crops": 0.16,
+    "figaro_hair": 0.05,
+    "scut_heads": 0.07,
+    "person_crops": 0.09,
 }
 """Share of each source in near pictures."""
 
@@ -99,13 +99,13 @@ COARSEST = 0.12
 NECK_WEIGHT = 2.0
 """How much a neck's pixel counts: few they are, and a sliver of neck shows."""
 
-ALIKE_SHARE = 0.1
+ALIKE_SHARE = 0.05
 """Share of near pictures whose clothes or background have a colour of the head's rim."""
 
-HIDDEN_SHARE, HIDDEN = 0.12, (0.03, 0.4)
+HIDDEN_SHARE, HIDDEN = 0.06, (0.03, 0.4)
 """Share of near pictures in which somebody's body hides some of the head, and how much it hides."""
 
-HATTED_SHARE = 0.12
+HATTED_SHARE = 0.06
 """Share of near pictures of whole people without a hat in which the head gets somebody else's, if
 who is drawn wears one: about half do."""
 
@@ -146,7 +146,7 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
             image = _coloured_alike(image, channels, rng)
         if rng.random() < HIDDEN_SHARE:
             image, channels = _partly_hidden(image, channels, sources, rng)
-        if rng.random() < 0.12:
+        if rng.random() < 0.08:
             image, channels = _beside_another(image, channels, sources, rng)
     if rng.random() < 0.5:
         image, channels = image[:, ::-1], channels[:, ::-1]
@@ -281,7 +281,7 @@ def _near_look(sample: Sample, target: int, rng: Random) -> Box:
     others: a network that is always shown the exact frame takes for head what reaches to it.
     """
     head = sample.plane & HEAD
-    if not (target == 0 and head.any() and rng.random() < 0.6):
+    if not (target == 0 and head.any() and rng.random() < 0.8):
         return _crop_of(sample.boxes[target], rng)
     rows, columns = np.flatnonzero(head.any(1)), np.flatnonzero(head.any(0))
     exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
@@ -292,7 +292,7 @@ def _near_look(sample: Sample, target: int, rng: Random) -> Box:
     wrong = longest * rng.uniform(*FRAME_ERROR, 4) * (rng.random(4) < FRAME_ERROR_SHARE)
     left, top, right, bottom = exact + wrong * (-1, -1, 1, 1)
     longest = max(right - left, bottom - top)
-    return _shifted((left, top, right, bottom), float(longest * rng.uniform(1.05, 1.5)), rng)
+    return _shifted((left, top, right, bottom), float(longest * rng.uniform(1.05, 1.4)), rng)
 
 
 FRAME_ERROR, FRAME_ERROR_SHARE = (-0.1, 0.3), 0.3
