@@ -29,7 +29,7 @@ from headcut.geometry import (
 from headcut.neck import chin_rows, with_neck
 from headcut.photo import Photo
 from headcut.pipeline import HeadCutter, SeenHead, cut_one
-from headcut.segment import share_of_head, without_islands
+from headcut.segment import share_of_head, without_holes, without_islands
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden.json"
@@ -144,6 +144,8 @@ def _masks() -> Iterator[dict[str, Any]]:
     neck = np.zeros_like(head)
     neck[18:30, 11:20] = (1 - head[18:30, 11:20]) * 0.9
     spotted = np.maximum(head, disc(MASK_PX, 29, 29, 2))
+    torn = head.copy()
+    torn[10, 12], torn[14:17, 15:18], torn[12, :9] = 0.3, 0.2, 0.1  # small, large, open
     for box in ((-10.0, 5.5, 70.0, 85.5), (40.0, 20.0, 58.0, 38.0)):
         side = box[2] - box[0]
         head_box = (box[0] + side / 4, box[1] + side / 5, box[2] - side / 3, box[3] - side / 3)
@@ -154,6 +156,8 @@ def _masks() -> Iterator[dict[str, Any]]:
             "head": packed(spotted),
             "neck": packed(neck),
             "withoutIslands": packed(without_islands(spotted, box, head_box)),
+            "torn": packed(torn),
+            "withoutHoles": packed(without_holes(torn)),
             "share": share_of_head(head, box, head_box),
             "chin": packed(chin_rows(head, neck)),
             "short": packed(with_neck(head, neck, "short", 2.5)),

@@ -11,7 +11,7 @@ from made_model import MADE_SIZE, write_model
 from headcut.errors import ModelError
 from headcut.geometry import FloatArray
 from headcut.model_file import Model
-from headcut.segment import HeadSegmenter, without_islands
+from headcut.segment import HeadSegmenter, without_holes, without_islands
 
 
 @pytest.fixture
@@ -67,3 +67,16 @@ def test_hair_that_hangs_on_the_head_stays() -> None:
 def test_mask_that_misses_the_middle_of_its_box_is_no_head() -> None:
     elsewhere = disc(30, 30, 20)
     assert not without_islands(elsewhere, (0, 0, 256, 256), (100, 100, 200, 200)).any()
+
+
+def test_small_holes_are_filled_and_no_others() -> None:
+    """A spot of doubt amid hair is hair; the neck that long hair falls around is not."""
+    head = disc(128, 128, 90)
+    torn = head.copy()
+    torn[100:108, 100:108] = 0.4
+    torn[150:190, 110:140] = 0.1
+    filled = without_holes(torn)
+    assert (filled[100:108, 100:108] == 1).all()
+    assert (filled[150:190, 110:140] == torn[150:190, 110:140]).all()
+    torn[:104, 104] = 0.0
+    assert (without_holes(torn)[100:108, 100:108] == torn[100:108, 100:108]).all(), "a gap"

@@ -36,7 +36,7 @@ from headcut.model_file import open_model
 from headcut.neck import SHORT_NECK, chin_line, with_neck
 from headcut.options import NECKS, Neck, PhotoLimits, require_known
 from headcut.photo import Photo, PhotoSource, read_photo
-from headcut.segment import HeadSegmenter, share_of_head, without_islands
+from headcut.segment import HeadSegmenter, share_of_head, without_holes, without_islands
 
 DENIED = 0.3
 """Share of head in a crop's middle below which a nearer crop is asked too, then a farther one.
@@ -253,7 +253,7 @@ def cut_one(photo: Photo, seen: SeenHead, neck: Neck) -> CutOut | None:
     head_mask, neck_mask = seen.masks[0], seen.masks[1]
     pixel = (seen.box[2] - seen.box[0]) / len(head_mask)
     reach_px = SHORT_NECK * (seen.head.box_px[3] - seen.head.box_px[1]) / pixel
-    mask = firm_mask(with_neck(head_mask, neck_mask, neck, reach_px))
+    mask = firm_mask(without_holes(with_neck(head_mask, neck_mask, neck, reach_px)))
     # What was in doubt connects no longer: a collar stands alone.
     mask = without_islands(mask, seen.box, inside_photo(seen.head.box_px, photo.shape))
     alpha, covered_px = paste_alpha(mask, seen.box, photo.shape)

@@ -13,6 +13,9 @@ CELL_PX = 4
 FAINT = 0.1
 """Share of head below which a pixel connects nothing."""
 
+HOLE = 0.005
+"""A hole's largest area, by the mask's: what hair falls around, as a neck, is larger."""
+
 
 class HeadSegmenter:
     """Says which pixels of a crop belong to the head in its middle.
@@ -71,6 +74,27 @@ def without_islands(mask: FloatArray, box: Box, head_box: Box) -> FloatArray:
     seed[_middle(head_box, box, cells)] = True
     kept = connected(coarse, seed)
     return mask * kept.repeat(CELL_PX, axis=0).repeat(CELL_PX, axis=1)
+
+
+def without_holes(mask: FloatArray) -> FloatArray:
+    """Return the mask with small holes filled: the network doubts a spot amid hair, not a gap.
+
+    Args:
+        mask: (S, S) float32 in [0, 1].
+    """
+    outside = mask <= 0.5
+    border = np.pad(np.zeros((len(mask) - 2, len(mask) - 2), bool), 1, constant_values=True)
+    holes = outside & ~connected(outside, border)
+    largest = HOLE * (~outside).sum()
+    filled = mask.copy()
+    while holes.any():
+        first = np.zeros_like(holes)
+        first.flat[holes.argmax()] = True
+        hole = connected(holes, first)
+        if hole.sum() <= largest:
+            filled[hole] = 1.0
+        holes &= ~hole
+    return filled
 
 
 def _middle(head_box: Box, box: Box, side: int) -> tuple[slice, slice]:

@@ -33,7 +33,7 @@ import {
 } from "./geometry";
 import { type Neck, NECKS, SHORT_NECK, withNeck } from "./neck";
 import { mirrorImage, mirrorIndex, type Picture, type Plane } from "./resample";
-import { shareOfHead, withoutIslands } from "./segment";
+import { shareOfHead, withoutHoles, withoutIslands } from "./segment";
 
 const DENIED = 0.3;
 const DOUBTFUL = Math.fround(0.3);
@@ -182,7 +182,7 @@ export function alphaOf(seen: SeenHead, neck: Neck, photo: Size): { alpha: Plane
   const { head, masks, box } = seen;
   const pixel = (box[2] - box[0]) / masks.head.width;
   const shortPx = (SHORT_NECK * (head.box[3] - head.box[1])) / pixel;
-  const mask = firmMask(withNeck(masks.head, masks.neck, neck, shortPx));
+  const mask = firmMask(withoutHoles(withNeck(masks.head, masks.neck, neck, shortPx)));
   return pasteAlpha(withoutIslands(mask, box, insidePhoto(head.box, photo)), box, photo);
 }
 

@@ -5,6 +5,8 @@ import { newPlane, type Plane } from "./resample";
 
 const CELL_PX = 4;
 const FAINT = Math.fround(0.1);
+/** A hole's largest area, by the mask's: what hair falls around, as a neck, is larger. */
+const HOLE = 0.005;
 
 /** Return how much of the middle of the head's box the mask calls head, in [0, 1]. */
 export function shareOfHead(mask: Plane, box: Box, headBox: Box): number {
@@ -38,6 +40,27 @@ export function withoutIslands(mask: Plane, box: Box, headBox: Box): Plane {
     }
   }
   return cleaned;
+}
+
+/** Return the mask with small holes filled: the network doubts a spot amid hair, not a gap. */
+export function withoutHoles(mask: Plane): Plane {
+  const { width, height } = mask;
+  const outside = Uint8Array.from(mask.data, (v) => (v > 0.5 ? 0 : 1));
+  const largest = HOLE * outside.reduce((sum, v) => sum + 1 - v, 0);
+  const data = mask.data.slice();
+  for (let at = outside.indexOf(1); at >= 0; at = outside.indexOf(1, at)) {
+    const [left, top] = [at % width, Math.floor(at / width)];
+    const part = connected(outside, width, [left, top, left + 1, top + 1]);
+    const pixels: number[] = [];
+    part.forEach((isPart, i) => isPart && pixels.push(i));
+    const isOpen = pixels.some((i) => {
+      const [x, y] = [i % width, Math.floor(i / width)];
+      return x === 0 || y === 0 || x === width - 1 || y === height - 1;
+    });
+    for (const i of pixels) outside[i] = 0;
+    if (!isOpen && pixels.length <= largest) for (const i of pixels) data[i] = 1;
+  }
+  return { ...mask, data };
 }
 
 /** Return the cells that are connected, by edges, with those inside of a box. */

@@ -25,7 +25,7 @@ import {
 import { chinRows, NECKS, withNeck } from "../src/neck";
 import { alphaOf, cutOut, lookAgain, lookForHeads, type Networks } from "../src/pipeline";
 import { newPicture, newPlane, type Picture, type Plane, shrunkTo } from "../src/resample";
-import { shareOfHead, withoutIslands } from "../src/segment";
+import { shareOfHead, withoutHoles, withoutIslands } from "../src/segment";
 
 const golden = JSON.parse(readFileSync("../tests/golden.json", "utf8"));
 
@@ -112,6 +112,12 @@ describe("masks", () => {
       const made = withoutIslands(plane(head), box, headBox);
       expect(difference(made.data, plane(kept).data)).toBe(0);
       expect(shareOfHead(plane(cleanHead), box, headBox)).toBeCloseTo(share, 6);
+    }
+  });
+
+  test("small holes are filled, and no others", () => {
+    for (const { torn, withoutHoles: filled } of golden.masks) {
+      expect(difference(withoutHoles(plane(torn)).data, plane(filled).data)).toBe(0);
     }
   });
 
