@@ -44,18 +44,21 @@ page: $(PAGE)  ## Build the page of `headcut serve` (needs Node.js)
 golden: .venv/.core  ## Write the golden cases anew, for the page's code to do as Python does
 	$(BIN)/python tests/make_golden.py
 
-train: .venv/.dev  ## Train both networks and export them; DATA=folder of the data sets
+train: .venv/.dev  ## Train the three networks and export them; DATA=folder of the data sets
 	$(BIN)/headcut-train train recipes/finder.toml $(TRAIN_DATA)
 	$(BIN)/headcut-train export onnx runs/finder/last.pt -o $(MODELS)/finder.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train mine $(TRAIN_DATA)
 	$(BIN)/headcut-train train recipes/segmenter.toml $(TRAIN_DATA)
 	$(BIN)/headcut-train export onnx runs/segmenter/last.pt -o $(MODELS)/segmenter.onnx $(TRAIN_DATA)
+	$(BIN)/headcut-train train recipes/refiner.toml --start-from runs/segmenter/last.pt $(TRAIN_DATA)
+	$(BIN)/headcut-train export onnx runs/refiner/last.pt -o $(MODELS)/refiner.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train calibrate $(MODELS)/finder.onnx $(TRAIN_DATA)
 
 app-models: .venv/.dev  ## Write the Core ML models of the packaged app
 	$(BIN)/headcut-train export coreml weights/finder.pt --network finder -o $(MODELS)/finder.mlpackage --crops 8
 	$(BIN)/headcut-train export coreml weights/segmenter.pt --network segmenter -o $(MODELS)/segmenter.mlpackage --crops 8
-	$(BIN)/python packaging/models.py $(MODELS)/finder.mlpackage $(MODELS)/segmenter.mlpackage
+	$(BIN)/headcut-train export coreml weights/refiner.pt --network segmenter -o $(MODELS)/refiner.mlpackage --crops 8
+	$(BIN)/python packaging/models.py $(MODELS)/finder.mlpackage $(MODELS)/segmenter.mlpackage $(MODELS)/refiner.mlpackage
 
 clean:  ## Remove .venv, caches and the built page; training runs stay
 	rm -rf .venv web/node_modules src/headcut/web/built dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -44,13 +44,9 @@ LOOP = """
 import sys, time
 from pathlib import Path
 from headcut.cutout import merge
-from headcut.find import HeadFinder
-from headcut.model_file import open_model
 from headcut.pipeline import HeadCutter
-from headcut.segment import HeadSegmenter
 
-cutter = HeadCutter(finder=HeadFinder(open_model("finder", threads=1)),
-                    segmenter=HeadSegmenter(open_model("segmenter", threads=1)))
+cutter = HeadCutter(threads=1)
 out, names = Path(sys.argv[1]), sys.argv[2:]
 cutter.cut(names[0])
 print("ready", flush=True)

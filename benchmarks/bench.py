@@ -83,6 +83,7 @@ class StageClock:
             (cutter.finder, "find", "find"),
             (pipeline, "crop_for_model", "crop"),
             (cutter.segmenter, "segment", "segment"),
+            (cutter.refiner, "segment", "refine"),
             (pipeline, "cut_one", "paste and edge"),
         ]
         with ExitStack() as stack:
@@ -142,6 +143,7 @@ def time_networks(folder: Path, repeats: int) -> Table:
     files = {
         "finder": MODELS / "finder.onnx",
         "segmenter": MODELS / "segmenter.onnx",
+        "refiner": MODELS / "refiner.onnx",
         ORIGINAL: original,
     }
     table: Table = {
@@ -202,10 +204,11 @@ def measure_whole(photos: dict[str, Path], folder: Path, repeats: int) -> Table:
         "headcut PHOTO, 0.3 MP, cold start, ms": time_process([*command, small, *output], repeats),
         "headcut PHOTO, 12 MP, cold start, ms": time_process([*command, large, *output], repeats),
         "import headcut, ms": import_ms - bare_ms,
-        "import and load both networks, ms": cutter_ms - bare_ms,
+        "import and load the networks, ms": cutter_ms - bare_ms,
         "peak memory, 12 MP, MB": peak_memory_mb([*command, large, *output]),
         "finder.onnx, MB": (MODELS / "finder.onnx").stat().st_size / 1e6,
         "segmenter.onnx, MB": (MODELS / "segmenter.onnx").stat().st_size / 1e6,
+        "refiner.onnx, MB": (MODELS / "refiner.onnx").stat().st_size / 1e6,
         "wheel, MB": wheel_mb(folder),
     }
     return {row: {"": figure} for row, figure in figures.items()}

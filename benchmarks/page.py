@@ -34,8 +34,9 @@ GPU_FLAGS = ["--enable-unsafe-webgpu", "--enable-features=Vulkan"]
 """For Chromium on Linux, which has WebGPU but does not offer it everywhere."""
 
 STAGES = ("decode", "looks", "finder", "segmenter", "cut", "save", "total")
-"""`looks`: all until the masks, `finder` and `segmenter` the networks in it. `save` of the page
-decodes the photo again and cuts it at its own size if it is over 2048 pixels a side."""
+"""`looks`: all until the masks, `finder` and `segmenter` the networks in it; the refiner's runs are
+in `segmenter`. `save` of the page decodes the photo again and cuts it at its own size if it is over
+2048 pixels a side."""
 
 
 @contextmanager
@@ -74,10 +75,14 @@ def cut_in_page(page: Page, photo: Path) -> dict[str, float]:
 
 def cut_in_python(cutter: headcut.HeadCutter, photo: Path) -> dict[str, float]:
     clock = StageClock()
-    finder, segmenter = cutter.finder.model, cutter.segmenter.model  # type: ignore[attr-defined]
+    finder, segmenter, refiner = (
+        part.model  # type: ignore[attr-defined]
+        for part in (cutter.finder, cutter.segmenter, cutter.refiner)
+    )
     with (
         patch.object(finder, "run", clock.timed("finder", finder.run)),
         patch.object(segmenter, "run", clock.timed("segmenter", segmenter.run)),
+        patch.object(refiner, "run", clock.timed("segmenter", refiner.run)),
     ):
         pixels = clock.timed("decode", read_photo)(photo, cutter.limits)
         first = clock.timed("looks", cutter._look)(pixels.pixels)

@@ -106,7 +106,7 @@ def drive(story: Callable[[HeadcutApp], Awaitable[None]]) -> Callable[..., Await
 stories = {"story": story, "fifty": fifty}
 chosen = stories[sys.argv[1]]
 if chosen is fifty:
-    red = Networks(RedFinder(), RedSegmenter())
+    red = Networks(RedFinder(), RedSegmenter(), RedSegmenter())
     system.open_networks = lambda: red
 HeadcutApp.on_running = drive(chosen)  # type: ignore[method-assign]
 sys.argv = ["headcut", "app"] + ([str(PHOTO)] if chosen is story else [])

@@ -83,9 +83,12 @@ class ColourSegmenter:
 
     size = MASK_PX
 
+    def __init__(self, darkest: float):
+        self.darkest = np.float32(darkest)
+
     def segment(self, crops: np.ndarray) -> np.ndarray:
         red = crops[..., 0].astype(np.float32) / np.float32(255)
-        head = np.clip((red - np.float32(0.62)) * 5, 0, 1)
+        head = np.clip((red - self.darkest) * 5, 0, 1)
         neck = (1 - head) * (np.arange(MASK_PX) > MASK_PX // 2).astype(np.float32)[:, None]
         return np.stack([head, neck], axis=1).astype(np.float32)
 
@@ -232,7 +235,12 @@ def _cut(photo: np.ndarray, place: Box, neck: Any) -> dict[str, Any]:
         def confidence(self, head: Head, share: float, shape: tuple[int, int]) -> float:
             return HeadFinder(MadeFinder(0)).confidence(head, share, shape)  # type: ignore[arg-type]
 
-    cutter = HeadCutter(finder=Finder(), segmenter=ColourSegmenter(), neck=neck)
+    cutter = HeadCutter(
+        finder=Finder(),
+        segmenter=ColourSegmenter(0.62),
+        refiner=ColourSegmenter(0.6),
+        neck=neck,
+    )
     seen: SeenHead = cutter._framed(photo, cutter._look(photo)[0])
     made = cut_one(Photo(photo), seen, neck)
     assert made is not None

@@ -131,16 +131,20 @@ def test_whole_cut_is_the_same_as_with_onnx_runtime(
 ) -> None:
     """Colours, padding, strides and the order of outputs are all in this one equality."""
     apple, recorder, frameworks = made
-    onnx = {name: open_model(name) for name in ("finder", "segmenter")}
+    onnx = {name: open_model(name) for name in ("finder", "segmenter", "refiner")}
     installed(apple, recorder, frameworks, onnx)
     from headcut.app import coreml
 
     for name in onnx:
         (tmp_path / f"{name}.mlpackage").mkdir()
         monkeypatch.setitem(coreml.MODELS, name, tmp_path / f"{name}.mlpackage")
-    finder, segmenter = coreml.open_coreml("finder"), coreml.open_coreml("segmenter")
+    finder, segmenter, refiner = map(coreml.open_coreml, onnx)
     assert segmenter.outputs == onnx["segmenter"].outputs
-    cutter = headcut.HeadCutter(finder=HeadFinder(finder), segmenter=HeadSegmenter(segmenter))
+    cutter = headcut.HeadCutter(
+        finder=HeadFinder(finder),
+        segmenter=HeadSegmenter(segmenter),
+        refiner=HeadSegmenter(refiner),
+    )
     (ours,), (theirs,) = cutter.cut(ASTRONAUT), headcut.cut(ASTRONAUT)
     assert ours.encode() == theirs.encode()
     assert frameworks.buffers == {}, "each picture is given back"

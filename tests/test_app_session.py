@@ -60,7 +60,7 @@ class Desk:
 def made_desk(folder: Path, networks: Networks | None = None) -> Desk:
     posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
     states: list[object] = []
-    networks = networks or Networks(RedFinder(), RedSegmenter())
+    networks = networks or Networks(RedFinder(), RedSegmenter(), RedSegmenter())
     session = Session(
         folder,
         open_networks=lambda: networks,
@@ -80,7 +80,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[tuple[Desk, HeldSegmenter]]:
     segmenter = HeldSegmenter()
-    desk = made_desk(tmp_path / "Documents", Networks(RedFinder(), segmenter))
+    desk = made_desk(tmp_path / "Documents", Networks(RedFinder(), segmenter, RedSegmenter()))
     yield desk, segmenter
     segmenter.go_on.set()
     desk.session.close()
@@ -339,7 +339,7 @@ def test_unexpected_error_is_shown_too(tmp_path: Path) -> None:
         def segment(self, crops: U8Array) -> FloatArray:
             raise ZeroDivisionError("by zero")
 
-    desk = made_desk(tmp_path / "Documents", Networks(RedFinder(), Broken()))
+    desk = made_desk(tmp_path / "Documents", Networks(RedFinder(), Broken(), RedSegmenter()))
     desk.session.open([made_photo(tmp_path, "a.png", 150)])
     state = desk.settle()
     desk.session.close()
@@ -372,8 +372,9 @@ def test_states_need_no_window_toolkit_and_nothing_that_phones_lack() -> None:
     assert not modules & {"toga", "PySide6", "rubicon", "onnxruntime", "pillow_heif", "typer"}
 
 
-def test_bundled_segmenter_knows_the_necks_that_are_offered() -> None:
-    assert open_model("segmenter").outputs == ["mask", "neck"]
+@pytest.mark.parametrize("name", ["segmenter", "refiner"])
+def test_bundled_networks_know_the_necks_that_are_offered(name: str) -> None:
+    assert open_model(name).outputs == ["mask", "neck"]
 
 
 def test_lifted_head_is_bright_and_the_rest_is_dark() -> None:

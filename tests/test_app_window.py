@@ -26,7 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     (home / "documents").mkdir(parents=True)
     monkeypatch.setenv("TOGA_BACKEND", "toga_dummy")
     monkeypatch.setenv("TOGA_DUMMY_HOME", str(home))
-    networks = Networks(RedFinder(), RedSegmenter())
+    networks = Networks(RedFinder(), RedSegmenter(), RedSegmenter())
     monkeypatch.setattr(system, "open_networks", lambda: networks)
     monkeypatch.chdir(tmp_path)
 

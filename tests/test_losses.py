@@ -141,4 +141,4 @@ def test_picture_without_heads_has_a_finite_centre_loss() -> None:
 
 def test_every_network_has_a_loss_and_pictures() -> None:
     assert set(LOSSES) == {*NETWORKS, "square"}
-    assert set(PICTURES) == {*NETWORKS, "whole"}
+    assert set(PICTURES) == {*NETWORKS, "framed", "whole"}

@@ -110,4 +110,4 @@ def test_threads_of_a_model_are_bounded_by_the_usable_cores(
 def test_bundled_names_open_the_bundled_files() -> None:
     for name in bundled_models():
         assert open_model(name).path == BUNDLED / f"{name}.onnx"
-    assert {"finder", "segmenter"} <= set(bundled_models())
+    assert {"finder", "segmenter", "refiner"} <= set(bundled_models())

@@ -29,12 +29,13 @@ def read(wheel: Path, name_end: str) -> str:
 
 
 def test_wheel_holds_only_headcut_with_its_models(wheel: Path) -> None:
-    """A cut needs both networks in the package: nothing is downloaded at run time."""
+    """A cut needs all networks in the package: nothing is downloaded at run time."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     folders = {name.split("/")[0].split("-")[0] for name in names}
     assert folders == {"headcut"}
-    assert {"headcut/models/finder.onnx", "headcut/models/segmenter.onnx"} <= set(names)
+    networks = ("finder", "segmenter", "refiner")
+    assert {f"headcut/models/{network}.onnx" for network in networks} <= set(names)
     assert "headcut/py.typed" in names
 
 

@@ -231,6 +231,22 @@ def test_found_heads_are_those_that_are_cut(cutter: HeadCutter) -> None:
     assert [head.confidence for head in found] == [cut.confidence for cut in cuts]
 
 
+class UpperPart(RedSegmenter):
+    """Sees only what is in the upper 60 percent of a crop."""
+
+    def segment(self, crops: U8Array) -> FloatArray:
+        return super().segment(crops) * (np.arange(self.size) < 0.6 * self.size)[:, None]
+
+
+def test_last_look_is_the_refiners() -> None:
+    """The segmenter says where the head is and how sure, the refiner which pixels."""
+    photo = picture(150)
+    cutter = HeadCutter(finder=RedFinder(), segmenter=RedSegmenter(), refiner=UpperPart())
+    (head,) = cutter.cut(photo)
+    assert [head.confidence] == [found.confidence for found in cutter.find(photo)]
+    assert head.box_px[3] < photo.height / 2 + 15, "of a disc of 40 pixels around the middle"
+
+
 class LeaningSegmenter(RedSegmenter):
     """Sees what is there some pixels further left than it is."""
 

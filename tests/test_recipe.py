@@ -98,7 +98,7 @@ def test_recipes_of_the_repository_are_good(path: Path) -> None:
     ("line", "words"),
     [
         ('loss = "l1"', "loss must be 'square'"),
-        ('pictures = "near"', "pictures must be 'whole'"),
+        ('pictures = "near"', "pictures must be 'framed' or 'whole'"),
         ("muon = 1", "muon must be true or false"),
     ],
 )

@@ -21,7 +21,7 @@ from headcut_train import scenes
 from headcut_train.augment import Random, photometric
 from headcut_train.metrics import dilated
 from headcut_train.networks import FINDER_STRIDE
-from headcut_train.scenes import Picture, centre_maps, far_picture, near_picture
+from headcut_train.scenes import Picture, centre_maps, far_picture, framed_picture, near_picture
 from headcut_train.sources import HEAD, KNOWN, NECK, PERSON, Sample
 
 HEAD_AT = (60.0, 50.0, 120.0, 130.0)
@@ -231,6 +231,16 @@ def test_empty_pictures_have_no_head_in_the_middle(monkeypatch: pytest.MonkeyPat
 
 
 # ---------------------------------------------------------------- far
+
+
+def test_framed_pictures_are_full_of_a_head() -> None:
+    """Of what people drew masks of, and never of nothing."""
+    unmasked = red_head_sample((20.0, 20.0, 30.0, 30.0), masked=False)
+    sources = sources_with(scut_heads=unmasked, person_crops=unmasked)
+    for seed in range(40):
+        picture = framed_picture(sources, np.random.default_rng(seed), SIZE)
+        rows, columns = (np.flatnonzero((picture.target[0] > 0.5).any(axis)) for axis in (1, 0))
+        assert max(np.ptp(rows), np.ptp(columns)) > 0.4 * SIZE
 
 
 def test_centres_and_boxes_lie_on_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,7 +192,9 @@ def test_evaluate_prints_a_table_and_writes_json_and_a_sheet(
 ) -> None:
     scores, sheet = tmp_path / "scores.json", tmp_path / "wild.png"
     outputs = ["--json", scores, "--sheet", sheet, "--limit", "1"]
-    arguments = [models["segmenter"], "--finder", models["finder"], "--threshold", "0.9"]
+    segmenter = models["segmenter"]
+    arguments = [segmenter, "--finder", models["finder"], "--segmenter", segmenter]
+    arguments += ["--threshold", "0.9"]
     assert run("evaluate", *arguments, *outputs, *place.folders) == 0
     table = json.loads(scores.read_text())
     masked, found = (

@@ -79,7 +79,7 @@ def test_from_a_folder_of_masks_to_a_cut_photo(
     assert set(table["set"]) == {"photos", "missed", "iou", "boundary_f", "neck_leak", "f1"}
     assert table["set"]["photos"] == len(read_manifest(workshop.manifest).used("val"))
     assert "| set " in capsys.readouterr().out
-    cutter = HeadCutter(segmenter=HeadSegmenter(open_model(model)))
+    cutter = HeadCutter(refiner=HeadSegmenter(open_model(model)))
     assert isinstance(cutter.cut(ASTRONAUT), list)
 
 
@@ -88,11 +88,11 @@ def test_finetune_begins_with_the_shipped_weights_and_resumes(
 ) -> None:
     out = workshop.root / "shipped"
     options = ["--recipe", workshop.recipe(more="learning_rate = 0\n"), "--out", out]
-    command = ["finetune", "segmenter", workshop.manifest, *options, "--steps", "1"]
+    command = ["finetune", "refiner", workshop.manifest, *options, "--steps", "1"]
     cache = ["--cache", workshop.root / "cache", "--workers", "0", "--threads", "1"]
     assert run(*command, *cache) == 0
     state = read_state(out / "last.pt")
-    shipped = read_state(Path(__file__).parents[1] / "weights" / "segmenter.pt")
+    shipped = read_state(Path(__file__).parents[1] / "weights" / "refiner.pt")
     same = [
         state["network"][name].half().equal(shipped[name]) for name in shipped if "weight" in name
     ]

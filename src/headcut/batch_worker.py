@@ -113,12 +113,13 @@ class PhotoWorker:
     def __init__(self, source: str, target: str, job: PhotoJob, gpu: bool = False):
         self._source, self._target, self._job = Store(source), Store(target), job
         # One thread: there is a worker for every core.
-        finder, segmenter = (
-            open_model(name, threads=1, gpu=gpu) for name in ("finder", "segmenter")
+        finder, segmenter, refiner = (
+            open_model(name, threads=1, gpu=gpu) for name in ("finder", "segmenter", "refiner")
         )
         self._cutter = HeadCutter(
             finder=HeadFinder(finder),
             segmenter=HeadSegmenter(segmenter),
+            refiner=HeadSegmenter(refiner),
             limits=job.limits,
             neck=job.neck,
         )

@@ -37,11 +37,16 @@ def examine() -> Iterator[str]:
     yield f"python       {platform.python_version()} on {platform.system()} {platform.machine()}"
     for package in ("onnxruntime", "numpy", "pillow", "pillow-heif"):
         yield f"{package:12} {_version(package)}"
-    finder, segmenter = open_model("finder"), open_model("segmenter")
+    finder, segmenter, refiner = map(open_model, ("finder", "segmenter", "refiner"))
     yield f"finder       {_describe(finder)}"
     yield f"segmenter    {_describe(segmenter)}"
-    cutter = HeadCutter(finder=HeadFinder(finder), segmenter=HeadSegmenter(segmenter))
-    yield f"licence      {segmenter.metadata.get('licence', 'not named')}"
+    yield f"refiner      {_describe(refiner)}"
+    cutter = HeadCutter(
+        finder=HeadFinder(finder),
+        segmenter=HeadSegmenter(segmenter),
+        refiner=HeadSegmenter(refiner),
+    )
+    yield f"licence      {refiner.metadata.get('licence', 'not named')}"
     cutter.cut(SAMPLE_PHOTO)  # the first cut also warms the backend up
     start = time.perf_counter()
     heads = cutter.cut(SAMPLE_PHOTO)

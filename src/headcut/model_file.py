@@ -92,7 +92,7 @@ class Model:
 
 
 def open_model(name_or_path: str | Path, *, threads: int | None = None, gpu: bool = False) -> Model:
-    """Open a bundled model by its name ("finder", "segmenter") or any model by its path.
+    """Open a bundled model by its name ("finder", "segmenter", "refiner") or any model by its path.
 
     Args:
         name_or_path: which.

@@ -107,7 +107,8 @@ class HeadCutter:
 
     Args:
         finder: instead of the bundled one.
-        segmenter: instead of the bundled one.
+        segmenter: instead of the bundled one, and of the refiner.
+        refiner: the segmenter of the last look, instead of the bundled one.
         limits: what photos to refuse.
         neck: how much of it to keep.
         threads: how many a bundled network takes for itself; 1 where threads share the cutter.
@@ -122,12 +123,16 @@ class HeadCutter:
         *,
         finder: Finder | None = None,
         segmenter: Segmenter | None = None,
+        refiner: Segmenter | None = None,
         limits: PhotoLimits | None = None,
         neck: Neck = "none",
         threads: int | None = None,
     ) -> None:
         require_known("neck", neck, NECKS)
         self.finder: Finder = finder or HeadFinder(open_model("finder", threads=threads))
+        self.refiner: Segmenter = (
+            refiner or segmenter or HeadSegmenter(open_model("refiner", threads=threads))
+        )
         self.segmenter: Segmenter = segmenter or HeadSegmenter(
             open_model("segmenter", threads=threads)
         )
@@ -206,8 +211,7 @@ class HeadCutter:
         # Found boxes are not exact; the first mask frames the head better.
         for _ in range(MOST_FRAMINGS):
             framed = framed_box(self._kept(masks), box, shape)
-            # Twice: IoU rose by 0.0013 on CelebAMask-HQ and on LFW, boundary F by 0.008 and 0.002.
-            framed_masks = self._masks(pixels, framed, visible, twice=True)
+            framed_masks = self._refined(pixels, framed, visible)
             if _area(framed_masks[0], framed) < LEAST_KEPT * _area(masks[0], box):
                 break
             box, masks = framed, framed_masks
@@ -220,16 +224,22 @@ class HeadCutter:
         head: BoolArray = masks[0] > DOUBTFUL
         return head if self.neck == "none" else head | (masks[1] > 0.5)
 
-    def _masks(
-        self, pixels: U8Array, box: Box, head_box: Box, *, twice: bool = False
-    ) -> FloatArray:
-        """Return the segmenter's masks of a square; the mean with its mirror image's if `twice`."""
+    def _masks(self, pixels: U8Array, box: Box, head_box: Box) -> FloatArray:
+        """Return the segmenter's masks of a square."""
         crop = crop_for_model(pixels, box, self.segmenter.size)
-        masks = self.segmenter.segment(crop[None])[0]
-        if twice:
-            mirrored = self.segmenter.segment(np.ascontiguousarray(crop[None, :, ::-1]))[0]
-            masks = (masks + mirrored[..., ::-1]) / 2
-        head, neck = masks
+        head, neck = self.segmenter.segment(crop[None])[0]
+        return np.stack([without_islands(head, box, head_box), neck])
+
+    def _refined(self, pixels: U8Array, box: Box, head_box: Box) -> FloatArray:
+        """Return the refiner's masks of a square: the mean with those of its mirror image.
+
+        IoU rose by 0.0013 on CelebAMask-HQ and on LFW by the mirror image, boundary F by 0.008 and
+        0.002.
+        """
+        crop = crop_for_model(pixels, box, self.refiner.size)
+        mirrored = np.ascontiguousarray(crop[:, ::-1])
+        masks, mirrored_masks = (self.refiner.segment(each[None])[0] for each in (crop, mirrored))
+        head, neck = (masks + mirrored_masks[..., ::-1]) / 2
         return np.stack([without_islands(head, box, head_box), neck])
 
 

@@ -269,10 +269,11 @@ def calibrate(
 
 @app.command("evaluate")
 def evaluate_command(
-    model: Annotated[
-        str, typer.Argument(help="Segmenter: a bundled name or a file.")
-    ] = "segmenter",
+    model: Annotated[str, typer.Argument(help="Refiner: a bundled name or a file.")] = "refiner",
     finder: Annotated[str, typer.Option(help="Finder: a bundled name or a file.")] = "finder",
+    segmenter: Annotated[
+        str, typer.Option(help="Segmenter: a bundled name or a file.")
+    ] = "segmenter",
     threshold: Annotated[float | None, typer.Option(help="The finder's, if not its own.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Scores as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Contact sheet of the wild photos.")] = None,
@@ -288,16 +289,17 @@ def evaluate_command(
     if manifest:
         if threshold is not None or sheet:
             raise OptionError("--threshold and --sheet do not go with --manifest; leave them out")
-        table = workshop.score_model(model, manifest, whole=whole, limit=limit, finder=finder)
+        table = workshop.score_model(
+            model, manifest, whole=whole, limit=limit, finder=finder, segmenter=segmenter
+        )
         _give_table(table, json_path)
         return
     if whole:
         raise OptionError("--whole goes with --manifest alone; give one, or leave it out")
-    found, segmenter = open_model(finder), HeadSegmenter(open_model(model))
-    sure = HeadFinder(found, threshold)
-    unsure = HeadFinder(found, 0.0)
-    cutter = HeadCutter(finder=sure, segmenter=segmenter)
-    doubter = HeadCutter(finder=unsure, segmenter=segmenter)
+    found = open_model(finder)
+    closer, last = HeadSegmenter(open_model(segmenter)), HeadSegmenter(open_model(model))
+    cutter = HeadCutter(finder=HeadFinder(found, threshold), segmenter=closer, refiner=last)
+    doubter = HeadCutter(finder=HeadFinder(found, 0.0), segmenter=closer)
     table = evaluate(cutter, doubter, data=_folder(data), cache=cache, limit=limit)
     _give_table(table, json_path)
     if sheet:

@@ -38,7 +38,8 @@ class Recipe:
     loss: str = ""
     """"square" for the mean squared error; else the network's own of `losses.LOSSES`."""
     pictures: str = ""
-    """"whole" for whole photos, mirrored or not; else the network's own of `scenes.PICTURES`."""
+    """"framed" for heads that fill the picture, "whole" for whole photos, mirrored or not; else the
+    network's own of `scenes.PICTURES`."""
 
     def size_at(self, step: int) -> int:
         """Return the side of the pictures of a step, in pixels."""
@@ -51,7 +52,7 @@ class Recipe:
 _WHOLE = {"steps": 1, "batch": 1, "warmup_steps": 0, "steps_an_epoch": 1, "seed": 0}
 """Keys of whole numbers, with the least that makes sense."""
 _REAL = {"learning_rate", "last_rate_share", "weight_decay", "ema_decay"}
-_CHOSEN = {"loss": ("", "square"), "pictures": ("", "whole")}
+_CHOSEN = {"loss": ("", "square"), "pictures": ("", "framed", "whole")}
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -79,7 +80,8 @@ def read_recipe(path: Path) -> Recipe:
         if name == "muon" and type(value) is not bool:
             raise OptionError(f"{path}: muon must be true or false")
         if name in _CHOSEN and value not in _CHOSEN[name]:
-            raise OptionError(f"{path}: {name} must be {_CHOSEN[name][1]!r}, or not be there")
+            allowed = " or ".join(map(repr, _CHOSEN[name][1:]))
+            raise OptionError(f"{path}: {name} must be {allowed}, or not be there")
     if "sizes" in table:
         table["sizes"] = _read_sizes(path, table["sizes"])
     return Recipe(**table)

@@ -1,6 +1,6 @@
-"""What the networks see in training: near pictures for the segmenter, far ones for the finder.
+"""What the networks see in training: heads near by for the segmenter and the refiner, or far.
 
-Both render photos and labels with `headcut.geometry.crop_for_model`, the runtime's own
+All render photos and labels with `headcut.geometry.crop_for_model`, the runtime's own
 preprocess: labels travel as the channels of pictures, so they move with the photo.
 """
 
@@ -83,15 +83,25 @@ def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
 # ---------------------------------------------------------------- near: one head fills the crop
 
 NEAR_MIX = {
-    "celebamask": 0.5,
-    "lfw_parts": 0.18,
+    "celebamask": 0.37,
+    "lfw_parts": 0.16,
     "clothing_coparsing": 0.11,
-    "figaro_hair": 0.05,
-    "scut_heads": 0.07,
-    "person_crops": 0.09,
+    "figaro_hair": 0.08,
+    "scut_heads": 0.12,
+    "person_crops": 0.16,
 }
 """Share of each source in near pictures."""
 
+FRAMED_MIX = {
+    "celebamask": 0.64,
+    "lfw_parts": 0.195,
+    "clothing_coparsing": 0.125,
+    "figaro_hair": 0.04,
+}
+"""Share of each source in framed pictures: only where people drew masks."""
+
+FRAMED_SHARE = 0.6
+"""Share of near pictures of one labelled head that are framed by its mask."""
 
 COARSEST = 0.12
 """What the smallest heads show in a crop, by its size: a head of 16 pixels is seen enlarged."""
@@ -130,13 +140,24 @@ def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
         empty = _empty_picture(sources, rng, size)
         if empty is not None:
             return empty
-    sample = _pick_mixed(sources, NEAR_MIX, rng)
+    return _head_picture(sources, NEAR_MIX, FRAMED_SHARE, rng, size)
+
+
+def framed_picture(sources: Sources, rng: Random, size: int) -> Picture:
+    """Return a crop for the refiner: one head, others in it being background, that fills it."""
+    return _head_picture(sources, FRAMED_MIX, 1.0, rng, size)
+
+
+def _head_picture(
+    sources: Sources, mix: Mapping[str, float], framed_share: float, rng: Random, size: int
+) -> Picture:
+    sample = _pick_mixed(sources, mix, rng)
     whole_person = (sample.plane[::8, ::8] & PERSON).any()
     if whole_person and not sample.shows_hat and rng.random() < HATTED_SHARE:
         sample = _hatted(sample, sources, rng)
     target = int(rng.integers(len(sample.boxes)))
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
-    look = _near_look(sample, target, rng)
+    look = _near_look(sample, target, rng, framed_share)
     angle = _angle(rng)
     image, channels = _rendered(sample.photo, labels, look, size, angle)
     if whole_person:
@@ -274,14 +295,15 @@ def _box_labels(sample: Sample, target: int) -> U8Array:
     return np.stack(planes, axis=-1)
 
 
-def _near_look(sample: Sample, target: int, rng: Random) -> Box:
-    """Frame the head by its box or by its mask, as the runtime does, but less exactly.
+def _near_look(sample: Sample, target: int, rng: Random, framed_share: float = FRAMED_SHARE) -> Box:
+    """Frame the head by its mask, in such a share of the cases, or by its box.
 
-    The runtime's mask is a first one, which runs out of the head at some sides and lacks a part at
-    others: a network that is always shown the exact frame takes for head what reaches to it.
+    The runtime does so too, but more exactly. Its mask is a first one, which runs out of the head
+    at some sides and lacks a part at others: a network that is always shown the exact frame takes
+    for head what reaches to it.
     """
     head = sample.plane & HEAD
-    if not (target == 0 and head.any() and rng.random() < 0.8):
+    if not (target == 0 and head.any() and rng.random() < framed_share):
         return _crop_of(sample.boxes[target], rng)
     rows, columns = np.flatnonzero(head.any(1)), np.flatnonzero(head.any(0))
     exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
@@ -833,6 +855,7 @@ PICTURES = {
     "segmenter": near_picture,
     "encoder-decoder": near_picture,
     "lr-aspp": near_picture,
+    "framed": framed_picture,
     "whole": whole_picture,
 }
 """What each network is trained on; and by the name that a recipe may choose instead."""

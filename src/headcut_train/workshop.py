@@ -95,7 +95,7 @@ def neck_command(
 @app.command()
 def finetune(
     start_from: Annotated[
-        str, typer.Argument(metavar="FROM", help="Kept weights by name (segmenter), or a .pt.")
+        str, typer.Argument(metavar="FROM", help="Kept weights by name (refiner), or a .pt.")
     ],
     manifest: Annotated[list[Path], typer.Argument(help="Manifests to train on.")],
     recipe: Annotated[Path, typer.Option(help="What to do.")] = CHECKOUT / "recipes/finetune.toml",
@@ -166,9 +166,10 @@ def score_model(
     whole: bool = False,
     limit: int | None = None,
     finder: str = "finder",
+    segmenter: str = "segmenter",
     keep: Callable[[Sample, BoolArray, float], None] = lambda *_: None,
 ) -> dict[str, dict[str, float]]:
-    """Return the scores of a segmenter's file on held-out pairs, by set.
+    """Return the scores of a refiner's file on held-out pairs, by set.
 
     Args:
         model: a bundled name or a file.
@@ -177,17 +178,22 @@ def score_model(
             `ORIGINAL_THRESHOLD` on; else the whole pipeline runs, as for users.
         limit: pairs a set at the most.
         finder: a bundled name or a file.
+        segmenter: a bundled name or a file.
         keep: called with each sample, the pixels called head, and their IoU.
     """
-    segmenter = HeadSegmenter(open_model(model))
+    refiner = HeadSegmenter(open_model(model))
     if whole:
         return score_manifests(
-            lambda sample: whole_head(segmenter, sample.photo, ORIGINAL_THRESHOLD),
+            lambda sample: whole_head(refiner, sample.photo, ORIGINAL_THRESHOLD),
             manifests,
             limit=limit,
             keep=keep,
         )
-    cutter = HeadCutter(finder=HeadFinder(open_model(finder)), segmenter=segmenter)
+    cutter = HeadCutter(
+        finder=HeadFinder(open_model(finder)),
+        segmenter=HeadSegmenter(open_model(segmenter)),
+        refiner=refiner,
+    )
     return score_manifests(
         lambda sample: main_head(cutter.cut(sample.photo), sample),
         manifests,

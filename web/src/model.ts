@@ -1,4 +1,4 @@
-/** Both networks: their files, what these say of themselves, and ONNX Runtime that runs them. */
+/** The networks: their files, what these say of themselves, and ONNX Runtime that runs them. */
 
 import * as ort from "onnxruntime-web/wasm";
 import loaderUrl from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
@@ -8,14 +8,17 @@ import type { Networks } from "./pipeline";
 import type { Backend } from "./protocol";
 import type { Picture, Plane } from "./resample";
 
-/** Both networks as some build of ONNX Runtime runs them. */
+/** The networks as some build of ONNX Runtime runs them. */
 export type LoadedNetworks = Networks & { release: () => Promise<void> };
+
+/** The files of the networks, in the order of `openNetworks`. */
+export const FILES = ["finder.onnx", "segmenter.onnx", "refiner.onnx"];
 
 /** More threads than this make networks this small slower. */
 const MAX_THREADS = 4;
 
 /**
- * Load both networks.
+ * Load the networks.
  *
  * @param folder where their files are
  * @param wantedThreads at most so many; as many as are useful if null
@@ -30,12 +33,11 @@ export async function loadNetworks(
   ort.env.wasm.numThreads = Math.min(usableThreads(), wantedThreads ?? MAX_THREADS);
   ort.env.logLevel = "error";
   const urls = [
-    new URL("finder.onnx", folder),
-    new URL("segmenter.onnx", folder),
     new URL(wasmUrl, import.meta.url),
+    ...FILES.map((name) => new URL(name, folder)),
   ];
   const shares = urls.map(() => 0);
-  const [finderFile, segmenterFile, wasm] = await Promise.all(
+  const [wasm, ...files] = await Promise.all(
     urls.map(({ href }, i) =>
       fetchBytes(href, (share) => {
         shares[i] = share;
@@ -44,43 +46,44 @@ export async function loadNetworks(
     ),
   );
   ort.env.wasm.wasmBinary = wasm;
-  const networks = await openNetworks(ort, finderFile, segmenterFile, "wasm");
+  const networks = await openNetworks(ort, files, "wasm");
   ort.env.wasm.wasmBinary = undefined;
   return { ...networks, threads: ort.env.wasm.numThreads };
 }
 
-/** Open both networks' files with a build of ONNX Runtime. */
+/** Open the networks' files, those of `FILES`, with a build of ONNX Runtime. */
 export async function openNetworks(
   ort: typeof import("onnxruntime-web"),
-  finderFile: Uint8Array,
-  segmenterFile: Uint8Array,
+  files: Uint8Array[],
   backend: Backend,
 ): Promise<LoadedNetworks> {
-  const [finderData, segmenterData] = [finderFile, segmenterFile].map(readMetadata);
+  const metadata = files.map(readMetadata);
+  const [finderSize, segmenterSize, refinerSize] = metadata.map(({ size }) => Number(size));
   const options = { executionProviders: [backend] };
-  const finder = await ort.InferenceSession.create(finderFile, options);
-  const segmenter = await ort.InferenceSession.create(segmenterFile, options);
-  const finderSize = Number(finderData.size);
-  const segmenterSize = Number(segmenterData.size);
+  const sessions: ort.InferenceSession[] = [];
+  for (const file of files) sessions.push(await ort.InferenceSession.create(file, options));
+  const [finder, segmenter, refiner] = sessions;
   const tensor = (crop: Picture) =>
     new ort.Tensor("float32", planesOf(crop), [1, 3, crop.height, crop.width]);
+  const masksBy = (session: ort.InferenceSession) => async (crop: Picture) => {
+    const { mask, neck } = await session.run({ image: tensor(crop) });
+    const none = { ...plane(mask), data: new Float32Array(mask.size) };
+    return { head: plane(mask), neck: neck ? plane(neck) : none };
+  };
   return {
     finderSize,
     segmenterSize,
-    threshold: Number(finderData.threshold),
-    calibration: parseCalibration(finderData.calibration ?? ""),
+    refinerSize,
+    threshold: Number(metadata[0].threshold),
+    calibration: parseCalibration(metadata[0].calibration ?? ""),
     find: async (crop) => {
       const { centre, box } = await finder.run({ image: tensor(crop) });
       return { centre: plane(centre), boxes: box.data as Float32Array };
     },
-    segment: async (crop) => {
-      const { mask, neck } = await segmenter.run({ image: tensor(crop) });
-      const none = { ...plane(mask), data: new Float32Array(segmenterSize ** 2) };
-      return { head: plane(mask), neck: neck ? plane(neck) : none };
-    },
+    segment: masksBy(segmenter),
+    refine: masksBy(refiner),
     release: async () => {
-      await finder.release();
-      await segmenter.release();
+      for (const session of sessions) await session.release();
     },
   };
 }

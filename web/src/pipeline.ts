@@ -42,20 +42,23 @@ const MOST_FRAMINGS = 3;
 const MOST_WIDENINGS = 2;
 const VISIBLE_ALPHA = 0.5 / 255;
 
-/** What the segmenter says of a crop: head and neck, each size x size in [0, 1]. */
+/** What the segmenter or the refiner says of a crop: head and neck, each size x size in [0, 1]. */
 export interface Masks {
   head: Plane;
   neck: Plane;
 }
 
-/** Both networks, ready to run, and what their files say of them. */
+/** The networks, ready to run, and what their files say of them. */
 export interface Networks {
   finderSize: number;
   segmenterSize: number;
+  refinerSize: number;
   threshold: number;
   calibration: Calibration;
   find: (crop: Picture) => Promise<Maps>;
   segment: (crop: Picture) => Promise<Masks>;
+  /** The segmenter of the last look. */
+  refine: (crop: Picture) => Promise<Masks>;
 }
 
 /** A head after the closer look: what the segmenter says of a square of the photo. */
@@ -135,7 +138,7 @@ export async function lookAgain(
   for (let i = 0; i < MOST_FRAMINGS; i++) {
     const framed = framedBox(kept(masks), box, photo);
     if (!framed) break;
-    const framedMasks = await masksOf(photo, framed, visible, networks, true);
+    const framedMasks = await refined(photo, framed, visible, networks);
     if (areaOf(framedMasks.head, framed) < LEAST_KEPT * areaOf(masks.head, box)) break;
     [box, masks] = [framed, framedMasks];
     if (!runsOut(kept(masks), box, photo).includes(true)) break;
@@ -148,21 +151,29 @@ function areaOf(mask: Plane, box: Box): number {
   return mask.data.filter((v) => v > 0.5).length * ((box[2] - box[0]) / mask.width) ** 2;
 }
 
-/** What the segmenter says of a square; the mean with its mirror image's if `twice`. */
+/** What the segmenter says of a square. */
 async function masksOf(
   photo: Picture,
   box: Box,
   headBox: Box,
   networks: Networks,
-  twice = false,
 ): Promise<Masks> {
-  const crop = cropForModel(photo, box, networks.segmenterSize);
-  let { head, neck } = await networks.segment(crop);
-  if (twice) {
-    const mirrored = await networks.segment(mirrorImage(crop));
-    [head, neck] = [meanOf(head, mirrored.head), meanOf(neck, mirrored.neck)];
-  }
+  const { head, neck } = await networks.segment(cropForModel(photo, box, networks.segmenterSize));
   return { head: withoutIslands(head, box, headBox), neck };
+}
+
+/** What the refiner says of a square: the mean with what it says of the mirror image. */
+async function refined(
+  photo: Picture,
+  box: Box,
+  headBox: Box,
+  networks: Networks,
+): Promise<Masks> {
+  const crop = cropForModel(photo, box, networks.refinerSize);
+  const masks = await networks.refine(crop);
+  const mirrored = await networks.refine(mirrorImage(crop));
+  const head = withoutIslands(meanOf(masks.head, mirrored.head), box, headBox);
+  return { head, neck: meanOf(masks.neck, mirrored.neck) };
 }
 
 function meanOf(plane: Plane, mirrored: Plane): Plane {

@@ -5,7 +5,7 @@
 
 import loaderUrl from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";
 import wasmUrl from "onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url";
-import { fetchBytes, type LoadedNetworks, openNetworks } from "./model";
+import { FILES, fetchBytes, type LoadedNetworks, openNetworks } from "./model";
 import type { Networks } from "./pipeline";
 import type { Picture } from "./resample";
 
@@ -18,6 +18,7 @@ const MOST_APART = 2 / 255;
 export interface Crops {
   find: Picture;
   segment: Picture;
+  refine: Picture;
 }
 
 type InTurn = <T>(task: () => Promise<T>) => Promise<T>;
@@ -61,11 +62,8 @@ async function loadOnGpu(folder: string): Promise<LoadedNetworks> {
   ort.env.wasm.wasmPaths = { mjs, wasm };
   ort.env.wasm.numThreads = 1;
   ort.env.logLevel = "error";
-  const names = ["finder.onnx", "segmenter.onnx"];
-  const [finderFile, segmenterFile] = await Promise.all(
-    names.map((name) => fetchBytes(new URL(name, folder).href)),
-  );
-  return openNetworks(ort, finderFile, segmenterFile, "webgpu");
+  const files = await Promise.all(FILES.map((name) => fetchBytes(new URL(name, folder).href)));
+  return openNetworks(ort, files, "webgpu");
 }
 
 /**
@@ -90,8 +88,10 @@ export async function compare(
 
 async function answers(networks: Networks, crops: Crops): Promise<Float32Array[]> {
   const { centre, boxes } = await networks.find(crops.find);
-  const { head, neck } = await networks.segment(crops.segment);
-  return [centre.data, boxes, head.data, neck.data];
+  const segmented = await networks.segment(crops.segment);
+  const refined = await networks.refine(crops.refine);
+  const planes = [segmented, refined].flatMap(({ head, neck }) => [head.data, neck.data]);
+  return [centre.data, boxes, ...planes];
 }
 
 /** Return the largest difference; NaN if anything is NaN. */
@@ -139,5 +139,10 @@ export function untilItFails(gpu: Networks, wasm: Networks): Networks {
       }
       return onWasm(crop);
     };
-  return { ...wasm, find: orWasm(gpu.find, wasm.find), segment: orWasm(gpu.segment, wasm.segment) };
+  return {
+    ...wasm,
+    find: orWasm(gpu.find, wasm.find),
+    segment: orWasm(gpu.segment, wasm.segment),
+    refine: orWasm(gpu.refine, wasm.refine),
+  };
 }

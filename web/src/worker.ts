@@ -56,10 +56,11 @@ const work: Work = {
   async tryGpu(isAsked) {
     try {
       const { photo, first } = opened();
-      const { finderSize, segmenterSize } = ready();
+      const { finderSize, segmenterSize, refinerSize } = ready();
       const crops = {
         find: cropForModel(photo, looksAt(photo)[0], finderSize),
         segment: cropForModel(photo, first[0].box, segmenterSize),
+        refine: cropForModel(photo, first[0].box, refinerSize),
       };
       networks = await fasterNetworks(ready(), modelFolder(), crops, isAsked, inTurn);
       return "webgpu";
@@ -78,7 +79,7 @@ const work: Work = {
       return result;
     };
     const { photo, fullSize } = await timed("decode", () => decode(file));
-    const { find, segment, ...sizes } = ready();
+    const { find, segment, refine, ...sizes } = ready();
     let looks = 0;
     const watched: Networks = {
       ...sizes,
@@ -87,6 +88,7 @@ const work: Work = {
         return timed("finder", () => find(crop));
       },
       segment: (crop) => timed("segmenter", () => segment(crop)),
+      refine: (crop) => timed("segmenter", () => refine(crop)),
     };
     const first = await timed("looks", () => lookForHeads(photo, watched, report));
     const now: Current = { file, photo, fullSize, first, looks: new Map(), cuts: new Map() };

@@ -228,6 +228,7 @@ describe("pipeline", () => {
     return {
       finderSize: 64,
       segmenterSize: 32,
+      refinerSize: 32,
       threshold: 0.1,
       calibration: parseCalibration("0.9 3.1 0.3 0.4"),
       find: async () => {
@@ -246,16 +247,21 @@ describe("pipeline", () => {
         for (const [n, value] of values.entries()) boxes[n * cells * cells + i] = value;
         return { centre, boxes };
       },
-      segment: async (crop) => {
-        const head = newPlane(32, 32);
-        const neck = newPlane(32, 32);
-        for (let i = 0; i < head.data.length; i++) {
-          const value = (crop.data[i * 4] / 255 - 0.62) * 5;
-          head.data[i] = Math.min(1, Math.max(0, value));
-          neck.data[i] = i >= 17 * 32 ? 1 - head.data[i] : 0;
-        }
-        return { head, neck };
-      },
+      segment: byColour(0.62),
+      refine: byColour(0.6),
+    };
+  }
+
+  function byColour(darkest: number): Networks["segment"] {
+    return async (crop) => {
+      const head = newPlane(32, 32);
+      const neck = newPlane(32, 32);
+      for (let i = 0; i < head.data.length; i++) {
+        const value = (crop.data[i * 4] / 255 - darkest) * 5;
+        head.data[i] = Math.min(1, Math.max(0, value));
+        neck.data[i] = i >= 17 * 32 ? 1 - head.data[i] : 0;
+      }
+      return { head, neck };
     };
   }
 
@@ -284,7 +290,7 @@ describe("pipeline", () => {
     const proposed: Head = { box: [50, 12, 92, 66], confidence: 0.9 };
     const networks = madeNetworks(proposed);
     const [first] = await lookForHeads(photo, networks);
-    networks.segment = async () => {
+    networks.segment = networks.refine = async () => {
       const head = newPlane(32, 32);
       head.data.fill(1, 16 * 32 + 14, 16 * 32 + 18);
       return { head, neck: newPlane(32, 32) };

@@ -7,20 +7,23 @@ import { compare, untilItFails } from "../src/webgpu";
 
 vi.spyOn(console, "info").mockImplementation(() => {});
 
-const crops = { find: newPicture(4, 4), segment: newPicture(4, 4) };
+const crops = { find: newPicture(4, 4), segment: newPicture(4, 4), refine: newPicture(4, 4) };
 const inTurn = <T>(task: () => Promise<T>) => task();
 
 /** Networks that take some time and give one value everywhere. */
 function made(ms: number, value: number): Networks {
   const plane = () => ({ ...newPlane(4, 4), data: new Float32Array(16).fill(value) });
+  const masks = () => wait().then(() => ({ head: plane(), neck: plane() }));
   const wait = () => new Promise((resolve) => setTimeout(resolve, ms));
   return {
     finderSize: 4,
     segmenterSize: 4,
+    refinerSize: 4,
     threshold: 0.5,
     calibration: null as never,
     find: () => wait().then(() => ({ centre: plane(), boxes: plane().data })),
-    segment: () => wait().then(() => ({ head: plane(), neck: plane() })),
+    segment: masks,
+    refine: masks,
   };
 }
 
@@ -47,6 +50,7 @@ describe("the GPU", () => {
     expect((await networks.segment(crops.segment)).head.data[0]).toBe(1);
     for (let i = 0; i < 2; i++) expect((await networks.find(crops.find)).boxes[0]).toBe(0.25);
     expect((await networks.segment(crops.segment)).head.data[0]).toBe(0.25);
+    expect((await networks.refine(crops.refine)).head.data[0]).toBe(0.25);
     expect(find).toHaveBeenCalledTimes(1);
   });
 });

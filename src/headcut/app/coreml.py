@@ -13,10 +13,11 @@ from headcut.errors import ModelError
 from headcut.geometry import FloatArray, U8Array
 from headcut.model_file import BUNDLED
 
-MODELS = {name: BUNDLED / f"{name}.mlpackage" for name in ("finder", "segmenter")}
+MODELS = {name: BUNDLED / f"{name}.mlpackage" for name in ("finder", "segmenter", "refiner")}
 
 OUTPUTS = {"finder": ["centre", "box"], "segmenter": ["mask", "neck"]}
-"""In the order of `headcut.model_file.Model.run`; a segmenter need not know necks."""
+"""In the order of `headcut.model_file.Model.run`; a segmenter need not know necks. A refiner is one
+too."""
 
 
 class CoreMLModel:
@@ -48,7 +49,7 @@ class CoreMLModel:
 
 
 def open_coreml(name: str) -> CoreMLModel:
-    """Open a network by its name ("finder", "segmenter").
+    """Open a network by its name ("finder", "segmenter", "refiner").
 
     Raises:
         ModelError: it is missing, damaged, or not a headcut model.

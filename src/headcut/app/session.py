@@ -79,6 +79,7 @@ class Networks:
 
     finder: Finder
     segmenter: Segmenter
+    refiner: Segmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,8 +396,12 @@ class _Watched:
 
 
 def _cutter(networks: Networks, job: _Job) -> HeadCutter:
-    segmenter = _Watched(networks.segmenter, job)
-    return HeadCutter(finder=networks.finder, segmenter=segmenter, neck=NECKS[job.choices.neck])
+    return HeadCutter(
+        finder=networks.finder,
+        segmenter=_Watched(networks.segmenter, job),
+        refiner=_Watched(networks.refiner, job),
+        neck=NECKS[job.choices.neck],
+    )
 
 
 def _line(photo: Path, error: Exception) -> str:

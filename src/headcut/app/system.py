@@ -42,7 +42,11 @@ def open_networks() -> Networks:
 
 
 def _networks(opened: Callable[[str], Network]) -> Networks:
-    return Networks(HeadFinder(opened("finder")), HeadSegmenter(opened("segmenter")))
+    return Networks(
+        finder=HeadFinder(opened("finder")),
+        segmenter=HeadSegmenter(opened("segmenter")),
+        refiner=HeadSegmenter(opened("refiner")),
+    )
 
 
 def require_screen() -> None:

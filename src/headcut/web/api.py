@@ -171,6 +171,7 @@ class Service:
         cutter = HeadCutter(
             finder=self.cutter.finder,
             segmenter=self.cutter.segmenter,
+            refiner=self.cutter.refiner,
             limits=self.limits.photo,
             neck=wanted.neck,
         )
