@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 MODELS = Path(headcut.__file__).parent / "models"
 PHOTO_SIZES = {"0.3 MP": (640, 480), "2 MP": (1632, 1224), "12 MP": (4000, 3000)}
 SENSOR_NOISE = 3.0
-STAGES = ("decode", "find", "crop", "segment", "paste and edge", "encode PNG")
+STAGES = ("decode", "find", "crop", "segment", "refine", "paste and edge", "encode PNG")
 ORIGINAL = "original's encoder-decoder"
 BUSY_LOAD = 0.5
 # As on a user's machine: modules are compiled once, at the first start.
