@@ -1,4 +1,4 @@
-"""Stand-ins for the two networks, so that all around them is tested without them.
+"""Stand-ins for the networks, so that all around them is tested without them.
 
 A head is a red disc here, a neck is blue: `RedFinder` finds the discs, `RedSegmenter` marks both.
 """

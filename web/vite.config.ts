@@ -32,7 +32,8 @@ function policyAndFiles(): Plugin {
       for (const file of files) hash.update(readFileSync(join(BUILT, file)));
       const forGpus = files.filter((file) => FOR_GPUS.test(file));
       const forAll = files.filter((file) => !FOR_GPUS.test(file));
-      const kept = ["./", ...forAll, "models/finder.onnx", "models/segmenter.onnx", "models/refiner.onnx"];
+      const models = ["finder", "segmenter", "refiner"].map((name) => `models/${name}.onnx`);
+      const kept = ["./", ...forAll, ...models];
       const inQuotes = (names: string[]) => JSON.stringify(names).replaceAll('"', '\\"');
       const path = join(BUILT, "sw.js");
       const worker = readFileSync(path, "utf8")

@@ -64,7 +64,8 @@ class SeenHead:
 
     Attributes:
         head: where it is, and how sure both looks together are.
-        masks: (2, size, size) float32 in [0, 1], what the segmenter says of its crop: head, neck.
+        masks: (2, size, size) float32 in [0, 1], what the segmenter, or in the end the
+            refiner, says of its crop: head, neck.
         box: the square that was cropped, in photo pixels.
     """
 
@@ -107,7 +108,7 @@ class HeadCutter:
 
     Args:
         finder: instead of the bundled one.
-        segmenter: instead of the bundled one, and of the refiner.
+        segmenter: instead of the bundled one; without a `refiner` it takes the last look, too.
         refiner: the segmenter of the last look, instead of the bundled one.
         limits: what photos to refuse.
         neck: how much of it to keep.

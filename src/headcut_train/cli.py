@@ -98,7 +98,7 @@ def mine(
     data: Data = DATA,
     cache: Cache = CACHE,
 ) -> None:
-    """Keep what the networks take for heads where none is, for `train` to show to both."""
+    """Keep what the networks take for heads where none is, for `train` to show to them."""
     doubtful = HeadFinder(open_model(finder), TRAPPED, proposes=PROPOSED / 2)
     cutter = HeadCutter(finder=doubtful, segmenter=HeadSegmenter(open_model(segmenter)))
     for name, source in open_sources(_folder(data), cache).items():

@@ -20,7 +20,7 @@ MOST_A_PHOTO = 12
 """The surest mistakes of a photo that are kept."""
 
 TRAPPED = 0.05
-"""How sure both networks together must be of one head, for a photo of nobody to be a trap."""
+"""How sure finder and segmenter must be of a head, for a photo of nobody to be a trap."""
 
 
 def mined(cutter: HeadCutter, sample: Sample) -> tuple[FloatArray, bool]:

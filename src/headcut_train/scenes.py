@@ -98,7 +98,7 @@ FRAMED_MIX = {
     "clothing_coparsing": 0.125,
     "figaro_hair": 0.04,
 }
-"""Share of each source in framed pictures: only where people drew masks."""
+"""Share of each source in framed pictures: only where people drew masks, of heads or of hair."""
 
 FRAMED_SHARE = 0.6
 """Share of near pictures of one labelled head that are framed by its mask."""

@@ -53,7 +53,7 @@ class Sample:
             `HEAD`, if any, is but the first head's hair.
         tags: of each box, words on its view and state, where they are labelled.
         mistaken: (K, 4) float32 boxes that a finder took for heads by mistake; see `mistakes`.
-        trap: nobody is in the photo, yet both networks together took those for heads.
+        trap: nobody is in the photo, yet finder and segmenter took those for heads.
         neck_labelled: where no `NECK` bit is set, there is surely no neck, among known pixels.
     """
 
@@ -328,7 +328,7 @@ of a hundred that a finder took for heads there by mistake, nearly half were hea
 def scut_heads(root: Path, split: str) -> Iterator[Sample]:
     """SCUT-HEAD part B: heads boxed, front, side and back, but for many that the border cuts.
 
-    Nothing at the border teaches that there is no head. What both networks took for heads by
+    Nothing at the border teaches that there is no head. What was taken for heads by
     mistake was looked at: `labels/scut_heads.json` has the heads among that, in the form of
     `_looked_at`. Scores go by the boxes of the set.
     """

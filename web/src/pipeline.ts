@@ -61,7 +61,7 @@ export interface Networks {
   refine: (crop: Picture) => Promise<Masks>;
 }
 
-/** A head after the closer look: what the segmenter says of a square of the photo. */
+/** A head after the closer look: what the segmenter or the refiner says of a square of the photo. */
 export interface SeenHead {
   head: Head;
   box: Box;
