@@ -179,7 +179,8 @@ def test_hair_is_framed_together_with_its_face(monkeypatch: pytest.MonkeyPatch) 
     sample = red_head_sample((60.0, 40.0, 100.0, 90.0), masked=False)
     sample.plane[40:52, 60:100] |= HEAD
     for seed in range(20):
-        left, top, right, bottom = scenes._near_look(sample, 0, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        left, top, right, bottom = scenes._near_look(sample, 0, rng, scenes.FRAMED_SHARE)
         assert left < 65
         assert right > 95
         assert top < 45
@@ -191,7 +192,8 @@ def test_frames_are_off_at_some_sides(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def widest(share: float) -> float:
         monkeypatch.setattr(scenes, "FRAME_ERROR_SHARE", share)
-        looks = [scenes._near_look(sample, 0, np.random.default_rng(seed)) for seed in range(60)]
+        rngs = (np.random.default_rng(seed) for seed in range(60))
+        looks = [scenes._near_look(sample, 0, rng, scenes.FRAMED_SHARE) for rng in rngs]
         return max(right - left for left, _, right, _ in looks) / 50
 
     monkeypatch.setattr(scenes, "CROPPED", (1.0, 1.0))

@@ -9,6 +9,7 @@ import { CSP, HEADERS } from "./src/policy";
 const FOR_GPUS = /[.]jspi[.-]/;
 
 const BUILT = "../src/headcut/web/built";
+const MODELS = "../src/headcut/models";
 
 /** Write the page's policy into it, and what the service worker keeps into that. */
 function policyAndFiles(): Plugin {
@@ -32,7 +33,9 @@ function policyAndFiles(): Plugin {
       for (const file of files) hash.update(readFileSync(join(BUILT, file)));
       const forGpus = files.filter((file) => FOR_GPUS.test(file));
       const forAll = files.filter((file) => !FOR_GPUS.test(file));
-      const models = ["finder", "segmenter", "refiner"].map((name) => `models/${name}.onnx`);
+      const models = readdirSync(MODELS)
+        .filter((name) => name.endsWith(".onnx"))
+        .map((name) => `models/${name}`);
       const kept = ["./", ...forAll, ...models];
       const inQuotes = (names: string[]) => JSON.stringify(names).replaceAll('"', '\\"');
       const path = join(BUILT, "sw.js");

@@ -17,14 +17,12 @@ import pyarrow as pa
 
 from headcut.cutout import CutOut, choose_heads
 from headcut.errors import HeadcutError, OptionError
-from headcut.find import HeadFinder
 from headcut.ledger import DONE, FAILED, NO_HEAD, SCHEMA
-from headcut.model_file import BUNDLED, bundled_models, open_model
+from headcut.model_file import BUNDLED, bundled_models
 from headcut.options import Heads, Neck, PhotoLimits, SaveOptions, is_picture, require_known
 from headcut.outputs import output_files
 from headcut.photo import read_photo
 from headcut.pipeline import HeadCutter
-from headcut.segment import HeadSegmenter
 from headcut.store import Store
 
 FORMS = ("files", "parquet", "webdataset")
@@ -113,16 +111,7 @@ class PhotoWorker:
     def __init__(self, source: str, target: str, job: PhotoJob, gpu: bool = False):
         self._source, self._target, self._job = Store(source), Store(target), job
         # One thread: there is a worker for every core.
-        finder, segmenter, refiner = (
-            open_model(name, threads=1, gpu=gpu) for name in ("finder", "segmenter", "refiner")
-        )
-        self._cutter = HeadCutter(
-            finder=HeadFinder(finder),
-            segmenter=HeadSegmenter(segmenter),
-            refiner=HeadSegmenter(refiner),
-            limits=job.limits,
-            neck=job.neck,
-        )
+        self._cutter = HeadCutter(limits=job.limits, neck=job.neck, threads=1, gpu=gpu)
         self._options, self._model = job.fingerprint(), model_fingerprint()
         near = self._source.is_local and self._target.is_local
         self._threads = 1 if near else NETWORK_THREADS

@@ -6,7 +6,7 @@ photo -> heads -> square crops -> masks -> alpha at photo size -> cut-outs
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from os import PathLike, fspath
 from typing import Protocol
 
@@ -113,9 +113,10 @@ class HeadCutter:
         limits: what photos to refuse.
         neck: how much of it to keep.
         threads: how many a bundled network takes for itself; 1 where threads share the cutter.
+        gpu: run the bundled networks on an NVIDIA GPU.
 
     Raises:
-        ModelError: a bundled model cannot be loaded.
+        ModelError: a bundled model cannot be loaded, or not on a GPU.
         OptionError: an unknown value of `neck`.
     """
 
@@ -128,15 +129,13 @@ class HeadCutter:
         limits: PhotoLimits | None = None,
         neck: Neck = "none",
         threads: int | None = None,
+        gpu: bool = False,
     ) -> None:
         require_known("neck", neck, NECKS)
-        self.finder: Finder = finder or HeadFinder(open_model("finder", threads=threads))
-        self.refiner: Segmenter = (
-            refiner or segmenter or HeadSegmenter(open_model("refiner", threads=threads))
-        )
-        self.segmenter: Segmenter = segmenter or HeadSegmenter(
-            open_model("segmenter", threads=threads)
-        )
+        opened = partial(open_model, threads=threads, gpu=gpu)
+        self.finder: Finder = finder or HeadFinder(opened("finder"))
+        self.refiner: Segmenter = refiner or segmenter or HeadSegmenter(opened("refiner"))
+        self.segmenter: Segmenter = segmenter or HeadSegmenter(opened("segmenter"))
         self.limits = limits or PhotoLimits()
         self.neck: Neck = neck
 

@@ -295,7 +295,7 @@ def _box_labels(sample: Sample, target: int) -> U8Array:
     return np.stack(planes, axis=-1)
 
 
-def _near_look(sample: Sample, target: int, rng: Random, framed_share: float = FRAMED_SHARE) -> Box:
+def _near_look(sample: Sample, target: int, rng: Random, framed_share: float) -> Box:
     """Frame the head by its mask, in such a share of the cases, or by its box.
 
     The runtime does so too, but more exactly. Its mask is a first one, which runs out of the head
