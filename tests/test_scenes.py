@@ -48,10 +48,9 @@ def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
 def near_pictures(
     monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int, **others: Sample
 ) -> list[Picture]:
-    monkeypatch.setattr(scenes, "NEAR_MIX", {"lfw_parts": 1.0})
+    monkeypatch.setattr(scenes, "NEAR", replace(scenes.NEAR, mix={"lfw_parts": 1.0}, hidden=0.0))
     monkeypatch.setattr(scenes, "EMPTY_SHARE", 0.0)
     monkeypatch.setattr(scenes, "ALIKE_SHARE", 0.0)  # colours are labels here
-    monkeypatch.setattr(scenes, "HIDDEN_SHARE", 0.0)
     sources = sources_with(lfw_parts=sample, **others)
     return [near_picture(sources, np.random.default_rng(i), SIZE) for i in range(count)]
 
@@ -180,7 +179,7 @@ def test_hair_is_framed_together_with_its_face(monkeypatch: pytest.MonkeyPatch) 
     sample.plane[40:52, 60:100] |= HEAD
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        left, top, right, bottom = scenes._near_look(sample, 0, rng, scenes.FRAMED_SHARE)
+        left, top, right, bottom = scenes._near_look(sample, 0, rng, scenes.NEAR)
         assert left < 65
         assert right > 95
         assert top < 45
@@ -193,7 +192,7 @@ def test_frames_are_off_at_some_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     def widest(share: float) -> float:
         monkeypatch.setattr(scenes, "FRAME_ERROR_SHARE", share)
         rngs = (np.random.default_rng(seed) for seed in range(60))
-        looks = [scenes._near_look(sample, 0, rng, scenes.FRAMED_SHARE) for rng in rngs]
+        looks = [scenes._near_look(sample, 0, rng, scenes.NEAR) for rng in rngs]
         return max(right - left for left, _, right, _ in looks) / 50
 
     monkeypatch.setattr(scenes, "CROPPED", (1.0, 1.0))
@@ -232,9 +231,6 @@ def test_empty_pictures_have_no_head_in_the_middle(monkeypatch: pytest.MonkeyPat
         assert not red[middle, middle].any()
 
 
-# ---------------------------------------------------------------- far
-
-
 def test_framed_pictures_are_full_of_a_head() -> None:
     """Of what people drew masks of, and never of nothing."""
     unmasked = red_head_sample((20.0, 20.0, 30.0, 30.0), masked=False)
@@ -243,6 +239,49 @@ def test_framed_pictures_are_full_of_a_head() -> None:
         picture = framed_picture(sources, np.random.default_rng(seed), SIZE)
         rows, columns = (np.flatnonzero((picture.target[0] > 0.5).any(axis)) for axis in (1, 0))
         assert max(np.ptp(rows), np.ptp(columns)) > 0.4 * SIZE
+
+
+def test_mask_moves_with_a_photo_that_is_warped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before people out of focus, too, and beside some."""
+    kind = replace(scenes.FRAMED, mix={"lfw_parts": 1.0}, hidden=0.0, toned=0.0, warped=1.0)
+    monkeypatch.setattr(scenes, "FRAMED", kind)
+    monkeypatch.setattr(scenes, "ALIKE_SHARE", 0.0)
+    sources = sources_with(lfw_parts=red_head_sample(HEAD_AT))
+    for seed in range(40):
+        picture = framed_picture(sources, np.random.default_rng(seed), SIZE)
+        counts = picture.weight[0] > 0
+        red = picture.image[..., 0].astype(np.float32) / 255
+        assert np.abs(red - picture.target[0])[counts].max() < 0.03
+        assert picture.target[0].max() > 0.99
+
+
+def test_warped_picture_is_whole_and_has_another_shape() -> None:
+    image, channels = np.full((SIZE, SIZE, 3), 200, np.uint8), np.zeros((SIZE, SIZE, 6), np.uint8)
+    channels[:, SIZE // 2 :] = 255  # a straight edge
+    edges = []
+    for seed in range(8):
+        warped, labels = scenes._warped(image, channels, np.random.default_rng(seed))
+        assert (warped == 200).all()
+        edges.append((labels[..., 0] > 127).argmax(axis=1))
+    assert np.median(np.ptp(edges, axis=1)) > 3
+    assert np.abs(np.array(edges) - SIZE / 2).max() < 0.2 * SIZE
+
+
+def test_person_stands_before_a_crowd_and_keeps_its_own_colours() -> None:
+    sample = red_head_sample(HEAD_AT)
+    labels = scenes._mask_labels(sample)
+    image, channels = scenes._rendered(sample.photo, labels, (0, 0, 200, 200), SIZE, 0.0)
+    crowd = red_head_sample(HEAD_AT, masked=False)
+    crowd.photo[:] = (0, 0, 255)
+    sources = sources_with(scut_heads=crowd)
+    rng = np.random.default_rng(1)
+    changed = scenes._other_background(image, channels, sources, rng, crowds=1.0)
+    person, known = channels[..., 2] == 255, channels[..., 1] > scenes.SURE
+    np.testing.assert_array_equal(changed[person], image[person])
+    assert (changed[known & (channels[..., 2] == 0)] == (0, 0, 255)).all()
+
+
+# ---------------------------------------------------------------- far
 
 
 def test_centres_and_boxes_lie_on_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,15 +93,12 @@ NEAR_MIX = {
 """Share of each source in near pictures."""
 
 FRAMED_MIX = {
-    "celebamask": 0.64,
-    "lfw_parts": 0.195,
+    "celebamask": 0.67,
+    "lfw_parts": 0.16,
     "clothing_coparsing": 0.125,
-    "figaro_hair": 0.04,
+    "figaro_hair": 0.045,
 }
 """Share of each source in framed pictures: only where people drew masks, of heads or of hair."""
-
-FRAMED_SHARE = 0.6
-"""Share of near pictures of one labelled head that are framed by its mask."""
 
 COARSEST = 0.12
 """What the smallest heads show in a crop, by its size: a head of 16 pixels is seen enlarged."""
@@ -112,8 +109,8 @@ NECK_WEIGHT = 2.0
 ALIKE_SHARE = 0.05
 """Share of near pictures whose clothes or background have a colour of the head's rim."""
 
-HIDDEN_SHARE, HIDDEN = 0.06, (0.03, 0.4)
-"""Share of near pictures in which somebody's body hides some of the head, and how much it hides."""
+HIDDEN = (0.03, 0.4)
+"""How much of a head somebody's body hides, where it hides some."""
 
 HATTED_SHARE = 0.06
 """Share of near pictures of whole people without a hat in which the head gets somebody else's, if
@@ -134,40 +131,81 @@ EMPTY_MIX = {
 """Share of each source in empty near pictures: hands, shoes and wheels, not only landscapes."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeadPictures:
+    """Pictures of one head: the share of each source in them, and the shares of some of them."""
+
+    mix: Mapping[str, float]
+    framed: float
+    """Of one labelled head: framed by its mask."""
+    frame: tuple[float, float]
+    """The least and the largest side of such a frame, by the head's longer side."""
+    hidden: float
+    """Of whole people: somebody's body hides some of the head."""
+    elsewhere: float = 0.25
+    """Of whole people: before another background."""
+    crowds: float = 0.0
+    """Of those: a background with people."""
+    beside: float = 0.08
+    """Of whole people: with somebody else's head."""
+    toned: float = 0.0
+    """Of whole people: in another light than what is around."""
+    warped: float = 0.0
+    """Stretched here and there."""
+
+
+NEAR = HeadPictures(NEAR_MIX, framed=0.6, frame=(1.05, 1.4), hidden=0.06)
+FRAMED = HeadPictures(
+    FRAMED_MIX,
+    framed=1.0,
+    frame=(1.05, 1.3),
+    hidden=0.1,
+    elsewhere=0.4,
+    crowds=0.35,
+    beside=0.2,
+    toned=0.3,
+    warped=0.5,
+)
+"""The refiner has few photos of its own kind and learns them by heart: so they change more."""
+
+
 def near_picture(sources: Sources, rng: Random, size: int) -> Picture:
     """Return a crop for the segmenter: one head, others in it being background, or none."""
     if rng.random() < EMPTY_SHARE:
         empty = _empty_picture(sources, rng, size)
         if empty is not None:
             return empty
-    return _head_picture(sources, NEAR_MIX, FRAMED_SHARE, rng, size)
+    return _head_picture(sources, NEAR, rng, size)
 
 
 def framed_picture(sources: Sources, rng: Random, size: int) -> Picture:
     """Return a crop for the refiner: one head, others in it being background, that fills it."""
-    return _head_picture(sources, FRAMED_MIX, 1.0, rng, size)
+    return _head_picture(sources, FRAMED, rng, size)
 
 
-def _head_picture(
-    sources: Sources, mix: Mapping[str, float], framed_share: float, rng: Random, size: int
-) -> Picture:
-    sample = _pick_mixed(sources, mix, rng)
+def _head_picture(sources: Sources, kind: HeadPictures, rng: Random, size: int) -> Picture:
+    sample = _pick_mixed(sources, kind.mix, rng)
     whole_person = (sample.plane[::8, ::8] & PERSON).any()
     if whole_person and not sample.shows_hat and rng.random() < HATTED_SHARE:
         sample = _hatted(sample, sources, rng)
     target = int(rng.integers(len(sample.boxes)))
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
-    look = _near_look(sample, target, rng, framed_share)
+    look = _near_look(sample, target, rng, kind)
     angle = _angle(rng)
     image, channels = _rendered(sample.photo, labels, look, size, angle)
+    if rng.random() < kind.warped:
+        image, channels = _warped(image, channels, rng)
     if whole_person:
-        if rng.random() < 0.25:
-            image = _other_background(image, channels, sources, rng)
+        if rng.random() < kind.toned:
+            toned = photometric(image, rng, coarsest=0.8)
+            image = _blend(toned, image, _person_alpha(channels))
+        if rng.random() < kind.elsewhere:
+            image = _other_background(image, channels, sources, rng, kind.crowds)
         if rng.random() < ALIKE_SHARE:
             image = _coloured_alike(image, channels, rng)
-        if rng.random() < HIDDEN_SHARE:
+        if rng.random() < kind.hidden:
             image, channels = _partly_hidden(image, channels, sources, rng)
-        if rng.random() < 0.08:
+        if rng.random() < kind.beside:
             image, channels = _beside_another(image, channels, sources, rng)
     if rng.random() < 0.5:
         image, channels = image[:, ::-1], channels[:, ::-1]
@@ -295,7 +333,7 @@ def _box_labels(sample: Sample, target: int) -> U8Array:
     return np.stack(planes, axis=-1)
 
 
-def _near_look(sample: Sample, target: int, rng: Random, framed_share: float) -> Box:
+def _near_look(sample: Sample, target: int, rng: Random, kind: HeadPictures) -> Box:
     """Frame the head by its mask, in such a share of the cases, or by its box.
 
     The runtime does so too, but more exactly. Its mask is a first one, which runs out of the head
@@ -303,7 +341,7 @@ def _near_look(sample: Sample, target: int, rng: Random, framed_share: float) ->
     for head what reaches to it.
     """
     head = sample.plane & HEAD
-    if not (target == 0 and head.any() and rng.random() < framed_share):
+    if not (target == 0 and head.any() and rng.random() < kind.framed):
         return _crop_of(sample.boxes[target], rng)
     rows, columns = np.flatnonzero(head.any(1)), np.flatnonzero(head.any(0))
     exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
@@ -314,7 +352,7 @@ def _near_look(sample: Sample, target: int, rng: Random, framed_share: float) ->
     wrong = longest * rng.uniform(*FRAME_ERROR, 4) * (rng.random(4) < FRAME_ERROR_SHARE)
     left, top, right, bottom = exact + wrong * (-1, -1, 1, 1)
     longest = max(right - left, bottom - top)
-    return _shifted((left, top, right, bottom), float(longest * rng.uniform(1.05, 1.4)), rng)
+    return _shifted((left, top, right, bottom), float(longest * rng.uniform(*kind.frame)), rng)
 
 
 FRAME_ERROR, FRAME_ERROR_SHARE = (-0.1, 0.3), 0.3
@@ -368,20 +406,68 @@ def _blend(front: U8Array, back: U8Array, alpha: FloatArray) -> U8Array:
     return (front * alpha + back * (1 - alpha) + 0.5).astype(np.uint8)
 
 
-def _scene(sources: Sources, rng: Random, size: int) -> U8Array:
-    """Return a random square of a photo without people."""
-    photo = _pick(sources, "scenes", rng).photo
+def _scene(
+    sources: Sources,
+    rng: Random,
+    size: int,
+    name: str = "scenes",
+    sides: tuple[float, float] = (0.5, 1.0),
+) -> U8Array:
+    """Return a random square of a photo, as a rule of one without people."""
+    photo = _pick(sources, name, rng).photo
     height, width = photo.shape[:2]
-    side = min(height, width) * rng.uniform(0.5, 1.0)
+    side = min(height, width) * rng.uniform(*sides)
     x = rng.uniform(side / 2, width - side / 2)
     y = rng.uniform(side / 2, height - side / 2)
     return crop_for_model(photo, centred_square(x, y, side), size)
 
 
-def _other_background(image: U8Array, channels: U8Array, sources: Sources, rng: Random) -> U8Array:
-    """Set the person before another scene; unknown and outside pixels stay as they are."""
+def _other_background(
+    image: U8Array, channels: U8Array, sources: Sources, rng: Random, crowds: float
+) -> U8Array:
+    """Set the person before another scene; unknown and outside pixels stay as they are.
+
+    In a share `crowds` there are people in it, and half of the scenes are out of focus then.
+    """
     outside_or_person = np.maximum(_person_alpha(channels), channels[..., 1:2] <= SURE)
-    return _blend(image, _scene(sources, rng, len(image)), outside_or_person.astype(np.float32))
+    scene = _scene(sources, rng, len(image))
+    if crowds:
+        if rng.random() < crowds:
+            scene = _scene(sources, rng, len(image), "scut_heads", (0.15, 0.7))
+        if rng.random() < 0.5:
+            scene = _blurred(scene, rng)
+    return _blend(image, scene, outside_or_person.astype(np.float32))
+
+
+def _blurred(image: U8Array, rng: Random) -> U8Array:
+    """Return a picture as out of focus."""
+    radius = len(image) * rng.uniform(0.004, 0.025)
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
+
+
+WARP_CELLS, WARP = 3, 0.04
+"""A warped picture's nodes, as cells a side, and by how much of its side they move."""
+
+
+def _warped(image: U8Array, channels: U8Array, rng: Random) -> tuple[U8Array, U8Array]:
+    """Stretch a picture and its labels here and there: hair and faces of other shapes."""
+    size = len(image)
+    edges = np.linspace(0, size, WARP_CELLS + 1).round().astype(int)
+    nodes = np.stack(np.meshgrid(edges, edges), axis=-1)  # x, y by row and column
+    nodes = np.clip(nodes + rng.normal(0, WARP * size, nodes.shape), 0, size)
+    mesh = []
+    for i, j in np.ndindex(WARP_CELLS, WARP_CELLS):
+        cell = edges[j], edges[i], edges[j + 1], edges[i + 1]
+        corners = nodes[[i, i + 1, i + 1, i], [j, j, j + 1, j + 1]]  # against the clock
+        mesh.append((tuple(cell), tuple(corners.ravel())))
+    warped = []
+    for plane in (image, *np.split(channels, channels.shape[-1] // 3, axis=-1)):
+        picture = Image.fromarray(np.ascontiguousarray(plane))
+        moved = picture.transform(
+            (size, size), Image.Transform.MESH, mesh, Image.Resampling.BILINEAR
+        )
+        warped.append(np.asarray(moved))
+    return warped[0], np.concatenate(warped[1:], axis=-1)
 
 
 def _coloured_alike(image: U8Array, channels: U8Array, rng: Random) -> U8Array:
@@ -444,6 +530,8 @@ def _beside_another(
     alpha = _person_alpha(other_channels)
     in_front = rng.random() < 0.3
     if not in_front:
+        if rng.random() < 0.4:
+            other_image = _blurred(other_image, rng)
         alpha = alpha * (1 - _person_alpha(channels)) * (channels[..., 1:2] > SURE)
     return _laid_over(other_image, alpha, image, channels)
 
