@@ -22,7 +22,7 @@ from headcut_train.augment import Random, photometric
 from headcut_train.metrics import dilated
 from headcut_train.networks import FINDER_STRIDE
 from headcut_train.scenes import Picture, centre_maps, far_picture, framed_picture, near_picture
-from headcut_train.sources import HEAD, KNOWN, NECK, PERSON, Sample
+from headcut_train.sources import HAT, HEAD, KNOWN, NECK, PERSON, Sample
 
 HEAD_AT = (60.0, 50.0, 120.0, 130.0)
 NO_BOXES = np.zeros((0, 4), np.float32)
@@ -664,6 +664,29 @@ def test_hat_that_is_put_on_belongs_to_the_head() -> None:
     assert 0 < above < 20
     bare = {"person_crops": [red_head_sample(HEAD_AT)]}
     assert scenes._hatted(sample, bare, np.random.default_rng(0)) is sample
+
+
+def test_hat_of_a_portrait_is_put_on_as_it_is_masked() -> None:
+    """It is head, the neck under it is none, and nothing else changes."""
+    bare = red_head_sample(HEAD_AT)
+    bare.plane[70:75, 80:100] |= NECK
+    wearer = replace(red_head_sample(HEAD_AT), tags=(("hat",),))
+    wearer.photo[:] = (250, 250, 250)
+    wearer.plane[40:80, 50:110] |= HAT
+    for seed in range(20):
+        hatted = scenes._in_hat_of([wearer], bare, np.random.default_rng(seed))
+        white = (hatted.photo > 245).all(-1)
+        assert white.sum() > 35 * 55
+        assert (
+            (hatted.plane[white] & (HEAD | KNOWN | PERSON | NECK)) == HEAD | KNOWN | PERSON
+        ).all()
+        beside = ~dilated(white, 3)
+        np.testing.assert_array_equal(hatted.plane[beside], bare.plane[beside])
+        np.testing.assert_array_equal(hatted.photo[beside], bare.photo[beside])
+        rows = np.flatnonzero(white.any(axis=1))
+        assert rows[-1] < 80
+        assert abs(hatted.boxes[0][1] - rows[0]) <= 1
+    assert scenes._in_hat_of([bare], bare, np.random.default_rng(0)) is bare
 
 
 def eroded(mask: BoolArray, reach: int) -> BoolArray:

@@ -24,7 +24,7 @@ from headcut.geometry import (
 )
 from headcut_train.augment import Random, photometric
 from headcut_train.networks import FINDER_STRIDE
-from headcut_train.sources import HEAD, KNOWN, NECK, PERSON, SEARCHED, Sample
+from headcut_train.sources import HAT, HEAD, KNOWN, NECK, PERSON, SEARCHED, Sample
 
 Sources = Mapping[str, Sequence[Sample]]
 
@@ -148,6 +148,8 @@ class HeadPictures:
     """Of those: a background with people."""
     beside: float = 0.08
     """Of whole people: with somebody else's head."""
+    hats: float = 0.0
+    """Of portraits without a hat: in somebody else's, cut by its mask."""
     toned: float = 0.0
     """Of whole people: in another light than what is around."""
     warped: float = 0.0
@@ -163,6 +165,7 @@ FRAMED = HeadPictures(
     elsewhere=0.4,
     crowds=0.35,
     beside=0.2,
+    hats=0.15,
     toned=0.3,
     warped=0.5,
 )
@@ -188,6 +191,8 @@ def _head_picture(sources: Sources, kind: HeadPictures, rng: Random, size: int) 
     whole_person = (sample.plane[::8, ::8] & PERSON).any()
     if whole_person and not sample.shows_hat and rng.random() < HATTED_SHARE:
         sample = _hatted(sample, sources, rng)
+    elif whole_person and not sample.shows_hat and rng.random() < kind.hats:
+        sample = _in_hat_of(sources["celebamask"], sample, rng)
     target = int(rng.integers(len(sample.boxes)))
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
     look = _near_look(sample, target, rng, kind)
@@ -512,6 +517,47 @@ def _hatted(sample: Sample, sources: Sources, rng: Random) -> Sample:
         photo=np.asarray(Image.composite(worn, photo, mask.filter(ImageFilter.GaussianBlur(1)))),
         plane=np.where(np.asarray(core), in_core, plane),
         boxes=np.array([(left, min(top, over[1]), right, bottom)], np.float32),
+    )
+
+
+HAT_STRETCH = (1.5, 1.25)
+"""How much wider and higher a hat may get that is put on somebody else."""
+
+
+def _in_hat_of(portraits: Sequence[Sample], sample: Sample, rng: Random) -> Sample:
+    """Put a hat of a portrait on another: all are aligned, so it sits where it sat."""
+    for _ in range(40):  # one in 25 wears one
+        wearer = portraits[int(rng.integers(len(portraits)))]
+        if wearer.shows_hat and wearer.plane.shape == sample.plane.shape:
+            break
+    else:
+        return sample
+    mirror = int(rng.choice((1, -1)))
+    hat = (wearer.plane & HAT)[:, ::mirror].clip(max=1) * np.uint8(255)
+    colours = photometric(np.ascontiguousarray(wearer.photo[:, ::mirror]), rng, coarsest=0.8)
+    if rng.random() < 0.5:
+        colours = colours[..., rng.permutation(3)]
+    rows, columns = np.nonzero(hat)
+    x, bottom = (columns.min() + columns.max() + 1) / 2, rows.max() + 1
+    wider, higher = np.exp(rng.uniform(0, np.log(HAT_STRETCH)))
+    stretch = (1 / wider, 0, x - x / wider, 0, 1 / higher, bottom - bottom / higher)
+    colours, hat = (
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(plane)).transform(
+                hat.shape[::-1], Image.Transform.AFFINE, stretch, Image.Resampling.BILINEAR
+            )
+        )
+        for plane in (colours, hat)
+    )
+    worn = hat > 127
+    in_hat = (sample.plane & ~np.uint8(NECK)) | np.uint8(HEAD | KNOWN | PERSON)
+    left, top, right, bottom = sample.boxes[0]
+    top = min(top, np.flatnonzero(worn.any(axis=1))[0])
+    return replace(
+        sample,
+        photo=_blend(colours, sample.photo, hat[..., None].astype(np.float32) / 255),
+        plane=np.where(worn, in_hat, sample.plane),
+        boxes=np.array([(left, top, right, bottom)], np.float32),
     )
 
 

@@ -2,9 +2,9 @@
 
 A label's *plane* holds bits a pixel: `HEAD`, `KNOWN` (the mask says whether this is head; elsewhere
 the pixel counts neither in a loss nor in a score), `PERSON` (belongs to the labelled person, so it
-can be cut out and set into a scene), `SEARCHED` (a head whose centre is here has a box) and
-`NECK`. Boxes go from the crown (hair and hat included) to the chin, and do not follow long hair
-down.
+can be cut out and set into a scene), `SEARCHED` (a head whose centre is here has a box), `NECK` and
+`HAT` (CelebAMask-HQ alone). Boxes go from the crown (hair and hat included) to the chin, and do not
+follow long hair down.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from headcut.errors import PhotoError
 from headcut.geometry import BoolArray, FloatArray, U8Array, connected
 from headcut.photo import load_photo
 
-HEAD, KNOWN, PERSON, SEARCHED, NECK = 1, 2, 4, 8, 16
+HEAD, KNOWN, PERSON, SEARCHED, NECK, HAT = 1, 2, 4, 8, 16, 32
 
 HOLD_OUT_EVERY = 7
 """Where a set has no validation folder, every seventh sample (by name) is held out."""
@@ -153,11 +153,11 @@ def celebamask(root: Path, split: str) -> Iterator[Sample]:
         if not face.any():
             continue
         chin = float(np.flatnonzero(face.any(1))[-1] + 1)
-        plane = head * HEAD | (label > 0) * PERSON | (label == 17) * NECK | KNOWN | SEARCHED
+        plane = head * HEAD | (label > 0) * PERSON | (label == 17) * NECK | (label == 14) * HAT
         yield Sample(
             name=f"celebamask/{split}/{path.stem}",
             photo=photo,
-            plane=plane.astype(np.uint8),
+            plane=(plane | KNOWN | SEARCHED).astype(np.uint8),
             boxes=skull_box(head, chin),
             ignored=NO_BOXES,
             masked=True,
