@@ -93,10 +93,10 @@ NEAR_MIX = {
 """Share of each source in near pictures."""
 
 FRAMED_MIX = {
-    "celebamask": 0.67,
-    "lfw_parts": 0.16,
-    "clothing_coparsing": 0.125,
-    "figaro_hair": 0.045,
+    "celebamask": 0.74,
+    "lfw_parts": 0.12,
+    "clothing_coparsing": 0.1,
+    "figaro_hair": 0.04,
 }
 """Share of each source in framed pictures: only where people drew masks, of heads or of hair."""
 
@@ -165,7 +165,7 @@ FRAMED = HeadPictures(
     elsewhere=0.4,
     crowds=0.35,
     beside=0.2,
-    hats=0.15,
+    hats=0.25,
     toned=0.3,
     warped=0.5,
 )
