@@ -59,6 +59,19 @@ def test_stray_pixel_does_not_notch_the_chin() -> None:
     assert (chin_rows(head, neck)[20:60] == 40).all()
 
 
+def test_chin_goes_on_where_the_neck_does_not_touch_the_head() -> None:
+    """Between jaw and nape, in the shade of an ear, a short neck had a slit."""
+    head, neck = masks()
+    head[20:40, 30:40] = 0
+    neck[30:40, 40:60] = 1
+    head[30:40, 40:60] = 0
+    rows = chin_rows(head, neck)
+    assert (rows[20:30] == 40).all()
+    assert (np.diff(rows[28:42]) <= 0).all()
+    assert (rows[42:60] == 30).all()
+    assert with_neck(head, neck, "short", 10)[42, 20:40].all()
+
+
 def test_neck_that_touches_no_head_has_no_chin() -> None:
     head, neck = masks()
     assert chin_line(np.roll(head, -8, axis=0), neck, (0, 0, 200, 200)) == []

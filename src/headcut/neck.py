@@ -39,7 +39,10 @@ def with_neck(head: FloatArray, neck: FloatArray, wanted: Neck, reach_px: float)
 
 
 def chin_rows(head: FloatArray, neck: FloatArray) -> FloatArray:
-    """Return, for each column of the masks, the row where head ends and neck begins; else NaN."""
+    """Return, for each column of the masks, the row where head ends and neck begins; else NaN.
+
+    Where the neck does not touch the head, between columns in which it does, the line goes on.
+    """
     size = len(head)
     is_neck = neck > 0.5
     top = is_neck.argmax(axis=0)
@@ -54,6 +57,10 @@ def chin_rows(head: FloatArray, neck: FloatArray) -> FloatArray:
     smooth = rows.copy()
     known = ~np.isnan(rows)
     smooth[known] = np.nanmedian(windows[known], axis=1)
+    gaps = is_neck.any(axis=0) & ~known
+    smooth[gaps] = np.interp(
+        columns[gaps], columns[known], smooth[known], left=np.nan, right=np.nan
+    )
     return smooth.astype(np.float32)
 
 

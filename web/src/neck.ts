@@ -74,10 +74,22 @@ export function chinRows(head: Plane, neck: Plane): Float32Array {
     if (Math.max(...above) > Math.fround(0.3)) rows[x] = top;
   }
   const half = Math.floor(SMOOTHED_COLUMNS / 2);
-  return rows.map((row, x) => {
+  const smooth = rows.map((row, x) => {
     if (Number.isNaN(row)) return NaN;
     return median(rows.slice(Math.max(0, x - half), x + half + 1).filter((r) => !Number.isNaN(r)));
   });
+  return smooth.map((row, x) =>
+    Number.isNaN(row) && lastRow(neck, x) >= 0 ? between(smooth, x) : row,
+  );
+}
+
+/** Return the row at a column on the line between the next ones that have one; NaN at the ends. */
+function between(rows: Float32Array, x: number): number {
+  let [left, right] = [x, x];
+  while (left >= 0 && Number.isNaN(rows[left])) left--;
+  while (right < rows.length && Number.isNaN(rows[right])) right++;
+  if (left < 0 || right === rows.length) return NaN;
+  return rows[left] + ((rows[right] - rows[left]) * (x - left)) / (right - left);
 }
 
 function median(values: Float32Array): number {
