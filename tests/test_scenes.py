@@ -241,6 +241,14 @@ def test_framed_pictures_are_full_of_a_head() -> None:
         assert max(np.ptp(rows), np.ptp(columns)) > 0.4 * SIZE
 
 
+def test_photos_of_ones_own_need_no_others() -> None:
+    """Fine-tuning has none of the sets from which hats, bodies and neighbours come."""
+    sources = {"mine": [red_head_sample(HEAD_AT)]}
+    for seed in range(60):
+        picture = framed_picture(sources, np.random.default_rng(seed), 64)
+        assert picture.target[0].max() > 0.9
+
+
 def test_mask_moves_with_a_photo_that_is_warped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before people out of focus, too, and beside some."""
     kind = replace(scenes.FRAMED, mix={"lfw_parts": 1.0}, hidden=0.0, toned=0.0, warped=1.0)

@@ -189,9 +189,10 @@ def framed_picture(sources: Sources, rng: Random, size: int) -> Picture:
 def _head_picture(sources: Sources, kind: HeadPictures, rng: Random, size: int) -> Picture:
     sample = _pick_mixed(sources, kind.mix, rng)
     whole_person = (sample.plane[::8, ::8] & PERSON).any()
-    if whole_person and not sample.shows_hat and rng.random() < HATTED_SHARE:
+    bare = whole_person and not sample.shows_hat
+    if bare and "person_crops" in sources and rng.random() < HATTED_SHARE:
         sample = _hatted(sample, sources, rng)
-    elif whole_person and not sample.shows_hat and rng.random() < kind.hats:
+    elif bare and "celebamask" in sources and rng.random() < kind.hats:
         sample = _in_hat_of(sources["celebamask"], sample, rng)
     target = int(rng.integers(len(sample.boxes)))
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
@@ -204,13 +205,13 @@ def _head_picture(sources: Sources, kind: HeadPictures, rng: Random, size: int) 
         if rng.random() < kind.toned:
             toned = photometric(image, rng, coarsest=0.8)
             image = _blend(toned, image, _person_alpha(channels))
-        if rng.random() < kind.elsewhere:
+        if "scenes" in sources and rng.random() < kind.elsewhere:
             image = _other_background(image, channels, sources, rng, kind.crowds)
         if rng.random() < ALIKE_SHARE:
             image = _coloured_alike(image, channels, rng)
-        if rng.random() < kind.hidden:
+        if "clothing_coparsing" in sources and rng.random() < kind.hidden:
             image, channels = _partly_hidden(image, channels, sources, rng)
-        if rng.random() < kind.beside:
+        if "celebamask" in sources and rng.random() < kind.beside:
             image, channels = _beside_another(image, channels, sources, rng)
     if rng.random() < 0.5:
         image, channels = image[:, ::-1], channels[:, ::-1]
@@ -437,7 +438,7 @@ def _other_background(
     outside_or_person = np.maximum(_person_alpha(channels), channels[..., 1:2] <= SURE)
     scene = _scene(sources, rng, len(image))
     if crowds:
-        if rng.random() < crowds:
+        if "scut_heads" in sources and rng.random() < crowds:
             scene = _scene(sources, rng, len(image), "scut_heads", (0.15, 0.7))
         if rng.random() < 0.5:
             scene = _blurred(scene, rng)
