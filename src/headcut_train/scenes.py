@@ -436,12 +436,12 @@ def _other_background(
     In a share `crowds` there are people in it, and half of the scenes are out of focus then.
     """
     outside_or_person = np.maximum(_person_alpha(channels), channels[..., 1:2] <= SURE)
-    scene = _scene(sources, rng, len(image))
-    if crowds:
-        if "scut_heads" in sources and rng.random() < crowds:
-            scene = _scene(sources, rng, len(image), "scut_heads", (0.15, 0.7))
-        if rng.random() < 0.5:
-            scene = _blurred(scene, rng)
+    if crowds and "scut_heads" in sources and rng.random() < crowds:
+        scene = _scene(sources, rng, len(image), "scut_heads", (0.15, 0.7))
+    else:
+        scene = _scene(sources, rng, len(image))
+    if crowds and rng.random() < 0.5:
+        scene = _blurred(scene, rng)
     return _blend(image, scene, outside_or_person.astype(np.float32))
 
 
