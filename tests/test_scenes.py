@@ -35,6 +35,7 @@ def colours_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes, "COVERED_SHARE", 0.0)
     monkeypatch.setattr(scenes, "SURROUNDED_SHARE", 0.0)
     monkeypatch.setattr(scenes, "MOSAIC_SHARE", 0.0)
+    monkeypatch.setattr(scenes, "FAR_BEHIND", 0.0)
 
 
 def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
@@ -48,7 +49,8 @@ def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
 def near_pictures(
     monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int, **others: Sample
 ) -> list[Picture]:
-    monkeypatch.setattr(scenes, "NEAR", replace(scenes.NEAR, mix={"lfw_parts": 1.0}, hidden=0.0))
+    kind = replace(scenes.NEAR, mix={"lfw_parts": 1.0}, hidden=0.0, behind=0.0)
+    monkeypatch.setattr(scenes, "NEAR", kind)
     monkeypatch.setattr(scenes, "EMPTY_SHARE", 0.0)
     monkeypatch.setattr(scenes, "ALIKE_SHARE", 0.0)  # colours are labels here
     sources = sources_with(lfw_parts=sample, **others)
@@ -251,7 +253,8 @@ def test_photos_of_ones_own_need_no_others() -> None:
 
 def test_mask_moves_with_a_photo_that_is_warped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before people out of focus, too, and beside some."""
-    kind = replace(scenes.FRAMED, mix={"lfw_parts": 1.0}, hidden=0.0, toned=0.0, warped=1.0)
+    kind = replace(scenes.FRAMED, mix={"lfw_parts": 1.0}, warped=1.0)
+    kind = replace(kind, hidden=0.0, toned=0.0, behind=0.0)
     monkeypatch.setattr(scenes, "FRAMED", kind)
     monkeypatch.setattr(scenes, "ALIKE_SHARE", 0.0)
     sources = sources_with(lfw_parts=red_head_sample(HEAD_AT))
@@ -695,6 +698,60 @@ def test_hat_of_a_portrait_is_put_on_as_it_is_masked() -> None:
         assert rows[-1] < 80
         assert abs(hatted.boxes[0][1] - rows[0]) <= 1
     assert scenes._in_hat_of([bare], bare, np.random.default_rng(0)) is bare
+
+
+def test_hat_of_a_portrait_sits_on_a_smaller_head() -> None:
+    wearer = replace(red_head_sample(HEAD_AT, shape=(200, 200)), tags=(("hat",),))
+    wearer.photo[:] = (250, 250, 250)
+    wearer.plane[0:60, 40:160] |= HAT  # to a third of a portrait's head
+    left, top, right, bottom = face = (200.0, 120.0, 240.0, 170.0)
+    for seed in range(20):
+        bare = red_head_sample(face, shape=(300, 400))
+        hatted = scenes._in_hat_of([wearer], bare, np.random.default_rng(seed))
+        white = (hatted.photo > 245).all(-1)
+        assert (hatted.plane[white] & HEAD).all()
+        rows, columns = (np.flatnonzero(white.any(axis)) for axis in (1, 0))
+        assert rows[-1] == pytest.approx(top + (bottom - top) * 0.32, abs=2)
+        assert columns.mean() == pytest.approx((left + right) / 2, abs=1)
+        assert 0.7 < (np.ptp(columns) + 1) / (right - left) < 1.2
+
+
+def test_hair_from_behind_hides_the_face() -> None:
+    """All of it is head, its neck is none, and what is beside it stays."""
+    hair = red_head_sample((60.0, 50.0, 120.0, 120.0), shape=(200, 180))
+    hair.photo[:] = (0, 0, 255)
+    left, top, right, bottom = face = (140.0, 40.0, 180.0, 90.0)
+    for seed in range(20):
+        sample = red_head_sample(face, shape=(120, 300))
+        sample.plane[85:100, 150:170] |= NECK
+        turned = scenes._from_behind([hair], sample, np.random.default_rng(seed))
+        changed = (turned.photo != sample.photo).any(-1)
+        middle = np.s_[round(top) + 5 : round(bottom) - 5, round(left) + 5 : round(right) - 5]
+        assert changed[middle].all()
+        bits = turned.plane[eroded(changed, 2)] & (HEAD | KNOWN | PERSON | NECK)
+        assert (bits == HEAD | KNOWN | PERSON).all()
+        beside = ~dilated(changed, 2)
+        np.testing.assert_array_equal(turned.plane[beside], sample.plane[beside])
+        width = np.ptp(np.flatnonzero(changed.any(axis=0))) + 1
+        assert 0.9 < width / (right - left) < 1.5
+
+
+def test_only_hair_that_is_whole_and_fills_the_head_is_from_behind() -> None:
+    face = red_head_sample(HEAD_AT)
+    face.plane[70:130, 75:105] &= ~np.uint8(HEAD)
+    cut = red_head_sample((60.0, -40.0, 120.0, 60.0))
+    for other in (face, cut, scene_sample()):
+        assert scenes._from_behind([other], face, np.random.default_rng(0)) is face
+
+
+def test_one_bare_head_is_disguised_and_no_other() -> None:
+    bare, hair = red_head_sample(HEAD_AT), red_head_sample(HEAD_AT)
+    sources: Mapping[str, Sequence[Sample]] = {"figaro_hair": [hair]}
+    two = red_head_sample(HEAD_AT, (10.0, 10.0, 40.0, 50.0))
+    hat = replace(bare, tags=(("hat",),))
+    for sample, is_changed in ((bare, True), (two, False), (hat, False), (scene_sample(), False)):
+        changed = scenes._disguised(sample, sources, np.random.default_rng(1), 1.0, 1.0)
+        assert (changed is not sample) == is_changed
 
 
 def eroded(mask: BoolArray, reach: int) -> BoolArray:

@@ -83,12 +83,12 @@ def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
 # ---------------------------------------------------------------- near: one head fills the crop
 
 NEAR_MIX = {
-    "celebamask": 0.37,
-    "lfw_parts": 0.16,
+    "celebamask": 0.25,
+    "lfw_parts": 0.12,
     "clothing_coparsing": 0.11,
-    "figaro_hair": 0.08,
-    "scut_heads": 0.12,
-    "person_crops": 0.16,
+    "figaro_hair": 0.1,
+    "scut_heads": 0.2,
+    "person_crops": 0.22,
 }
 """Share of each source in near pictures."""
 
@@ -112,7 +112,7 @@ ALIKE_SHARE = 0.05
 HIDDEN = (0.03, 0.4)
 """How much of a head somebody's body hides, where it hides some."""
 
-HATTED_SHARE = 0.06
+HATTED_SHARE = 0.1
 """Share of near pictures of whole people without a hat in which the head gets somebody else's, if
 who is drawn wears one: about half do."""
 
@@ -150,13 +150,17 @@ class HeadPictures:
     """Of whole people: with somebody else's head."""
     hats: float = 0.0
     """Of portraits without a hat: in somebody else's, cut by its mask."""
+    behind: float = 0.0
+    """Of photos of one head without a hat: as from behind, by somebody else's hair."""
     toned: float = 0.0
     """Of whole people: in another light than what is around."""
     warped: float = 0.0
     """Stretched here and there."""
 
 
-NEAR = HeadPictures(NEAR_MIX, framed=0.6, frame=(1.05, 1.4), hidden=0.06)
+NEAR = HeadPictures(
+    NEAR_MIX, framed=0.6, frame=(1.05, 1.4), hidden=0.1, hats=0.15, behind=0.15, beside=0.12
+)
 FRAMED = HeadPictures(
     FRAMED_MIX,
     framed=1.0,
@@ -166,6 +170,7 @@ FRAMED = HeadPictures(
     crowds=0.35,
     beside=0.2,
     hats=0.25,
+    behind=0.06,
     toned=0.3,
     warped=0.5,
 )
@@ -192,12 +197,11 @@ def _head_picture(sources: Sources, kind: HeadPictures, rng: Random, size: int) 
     bare = whole_person and not sample.shows_hat
     if bare and "person_crops" in sources and rng.random() < HATTED_SHARE:
         sample = _hatted(sample, sources, rng)
-    elif bare and "celebamask" in sources and rng.random() < kind.hats:
-        sample = _in_hat_of(sources["celebamask"], sample, rng)
+    sample = _disguised(sample, sources, rng, kind.behind, kind.hats)
     target = int(rng.integers(len(sample.boxes)))
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
     look = _near_look(sample, target, rng, kind)
-    angle = _angle(rng)
+    angle = _angle(rng, NEAR_ANGLES)
     image, channels = _rendered(sample.photo, labels, look, size, angle)
     if rng.random() < kind.warped:
         image, channels = _warped(image, channels, rng)
@@ -218,9 +222,14 @@ def _head_picture(sources: Sources, kind: HeadPictures, rng: Random, size: int) 
     return _masked_picture(photometric(image, rng, coarsest=COARSEST), channels, sample)
 
 
-def _angle(rng: Random) -> float:
+NEAR_ANGLES, FAR_ANGLES = (11.0, 30.0), (18.0, 60.0)
+"""Standard deviation and most of the degrees by which pictures are turned."""
+
+
+def _angle(rng: Random, angles: tuple[float, float]) -> float:
     """Return by how many degrees to turn a picture; more than half are not turned."""
-    return float(np.clip(rng.normal(0, 11), -30, 30)) if rng.random() < 0.45 else 0.0
+    spread, most = angles
+    return float(np.clip(rng.normal(0, spread), -most, most)) if rng.random() < 0.45 else 0.0
 
 
 def whole_picture(sources: Sources, rng: Random, size: int) -> Picture:
@@ -524,42 +533,118 @@ def _hatted(sample: Sample, sources: Sources, rng: Random) -> Sample:
 HAT_STRETCH = (1.5, 1.25)
 """How much wider and higher a hat may get that is put on somebody else."""
 
+ALIGNED = (0.1, 0.0, 0.9, 0.93)
+"""Where heads are in CelebAMask-HQ, as shares of the photo: all are aligned by their faces."""
+
 
 def _in_hat_of(portraits: Sequence[Sample], sample: Sample, rng: Random) -> Sample:
-    """Put a hat of a portrait on another: all are aligned, so it sits where it sat."""
+    """Put a hat of a portrait on the first head; on another portrait it sits where it sat."""
     for _ in range(40):  # one in 25 wears one
         wearer = portraits[int(rng.integers(len(portraits)))]
-        if wearer.shows_hat and wearer.plane.shape == sample.plane.shape:
+        if wearer.shows_hat:
             break
     else:
         return sample
-    mirror = int(rng.choice((1, -1)))
-    hat = (wearer.plane & HAT)[:, ::mirror].clip(max=1) * np.uint8(255)
-    colours = photometric(np.ascontiguousarray(wearer.photo[:, ::mirror]), rng, coarsest=0.8)
+    colours = photometric(wearer.photo, rng, coarsest=0.8)
     if rng.random() < 0.5:
         colours = colours[..., rng.permutation(3)]
-    rows, columns = np.nonzero(hat)
-    x, bottom = (columns.min() + columns.max() + 1) / 2, rows.max() + 1
+    mirror = int(rng.choice((1, -1)))
+    colours, hat = colours[:, ::mirror], ((wearer.plane & HAT) > 0)[:, ::mirror]
+    box = np.array(ALIGNED) * len(hat)
+    left, top, right, bottom = box if hat.shape == sample.plane.shape else sample.boxes[0]
     wider, higher = np.exp(rng.uniform(0, np.log(HAT_STRETCH)))
-    stretch = (1 / wider, 0, x - x / wider, 0, 1 / higher, bottom - bottom / higher)
-    colours, hat = (
+    x, out = (left + right) / 2, (right - left) / 2 * wider
+    scale = (bottom - top) / (box[3] - box[1])
+    brim = top + scale * (np.flatnonzero(hat.any(axis=1))[-1] + 1 - box[1])
+    over = (x - out, brim + (top - brim) * higher, x + out, brim + (bottom - brim) * higher)
+    return _put_on(sample, colours, hat, box, np.array(over))
+
+
+def _put_on(
+    sample: Sample, colours: U8Array, mask: BoolArray, box: FloatArray, over: FloatArray
+) -> Sample:
+    """Lay what a mask shows over a photo so that `box` comes to lie at `over`: it is head there."""
+    scale = (over[2:] - over[:2]) / (box[2:] - box[:2])
+    fewer = max(1, int(1 / scale.max()))  # of its pixels, so that thin hair is not lost
+    shift = box[:2] - over[:2] / scale
+    placed = np.array((1 / scale[0], 0, shift[0], 0, 1 / scale[1], shift[1])) / fewer
+    front, shown = (
         np.asarray(
-            Image.fromarray(np.ascontiguousarray(plane)).transform(
-                hat.shape[::-1], Image.Transform.AFFINE, stretch, Image.Resampling.BILINEAR
+            Image.fromarray(np.ascontiguousarray(plane))
+            .reduce(fewer)
+            .transform(
+                sample.plane.shape[::-1],
+                Image.Transform.AFFINE,
+                tuple(placed),
+                Image.Resampling.BILINEAR,
             )
         )
-        for plane in (colours, hat)
+        for plane in (colours, mask * np.uint8(255))
     )
-    worn = hat > 127
-    in_hat = (sample.plane & ~np.uint8(NECK)) | np.uint8(HEAD | KNOWN | PERSON)
-    left, top, right, bottom = sample.boxes[0]
-    top = min(top, np.flatnonzero(worn.any(axis=1))[0])
+    rows = np.flatnonzero((shown > 127).any(axis=1))
+    if not len(rows):
+        return sample
+    head = (sample.plane & ~np.uint8(NECK)) | np.uint8(HEAD | KNOWN | PERSON)
+    boxes = sample.boxes.copy()
+    boxes[0, 1] = min(boxes[0, 1], rows[0])
     return replace(
         sample,
-        photo=_blend(colours, sample.photo, hat[..., None].astype(np.float32) / 255),
-        plane=np.where(worn, in_hat, sample.plane),
-        boxes=np.array([(left, top, right, bottom)], np.float32),
+        photo=_blend(front, sample.photo, shown[..., None].astype(np.float32) / 255),
+        plane=np.where(shown > 127, head, sample.plane),
+        boxes=boxes,
     )
+
+
+def _disguised(sample: Sample, sources: Sources, rng: Random, behind: float, hats: float) -> Sample:
+    """Turn one person without a hat away, or put on a portrait's hat, in such shares of cases."""
+    if sample.shows_hat or len(sample.boxes) != 1:
+        return sample
+    if "figaro_hair" in sources and rng.random() < behind:
+        sample = _from_behind(sources["figaro_hair"], sample, rng)
+    if "celebamask" in sources and rng.random() < hats:
+        sample = _in_hat_of(sources["celebamask"], sample, rng)
+    return sample
+
+
+VEILED_SHARE = 0.3
+"""Share of views from behind in which the hair is smooth and of any colour: a veil, a helmet."""
+
+
+def _from_behind(photos: Sequence[Sample], sample: Sample, rng: Random) -> Sample:
+    """Put hair that was taken from behind before the first face: who it is has turned away.
+
+    Labels tell views from behind: there, hair fills the middle of a head's box.
+    """
+    for _ in range(16):  # one in three
+        other = photos[int(rng.integers(len(photos)))]
+        if _shows_whole_hair(other):
+            break
+    else:
+        return sample
+    box, face = other.boxes[0], sample.boxes[0]
+    scale = ((face[2:] - face[:2]) / (box[2:] - box[:2])).max() * rng.uniform(1, 1.15)
+    middle, reach = (face[:2] + face[2:]) / 2, (box[2:] - box[:2]) / 2 * scale
+    colours = photometric(other.photo, rng, coarsest=0.8)
+    if rng.random() < VEILED_SHARE:
+        smooth = np.asarray(Image.fromarray(colours).convert("L").filter(ImageFilter.BoxBlur(6)))
+        shade = smooth[..., None] / max(1.0, float(smooth.mean()))
+        colours = np.clip(shade * rng.uniform(0, 255, 3), 0, 255).astype(np.uint8)
+    over = np.concatenate([middle - reach, middle + reach])
+    return _put_on(sample, colours, (other.plane & HEAD) > 0, box, over)
+
+
+def _shows_whole_hair(sample: Sample) -> bool:
+    """Whether hair fills the middle of the first box, and ends within the photo."""
+    if not len(sample.boxes):
+        return False
+    left, top, right, bottom = sample.boxes[0].clip(min=0)
+    hair = (sample.plane & HEAD) > 0
+    margin_x, margin_y = (right - left) / 4, (bottom - top) / 4
+    middle = hair[
+        int(top + margin_y) : int(bottom - margin_y), int(left + margin_x) : int(right - margin_x)
+    ]
+    at_border = hair[[0, -1]].sum() + hair[:, [0, -1]].sum()
+    return bool(middle.size and middle.mean() > 0.95 and at_border < 0.1 * (right - left))
 
 
 def _beside_another(
@@ -647,6 +732,9 @@ FAR_MIX = {
 }
 """Share of each source in far pictures; "composed" sets people into a scene."""
 
+FAR_BEHIND, FAR_HATS = 0.2, 0.2
+"""Share of people in far pictures that are turned away, or wear the hat of a portrait."""
+
 COVERED_SHARE, COVERED_MOST = 0.3, 8
 """Share of far pictures whose heads are covered in part, and the most that empty places get."""
 
@@ -689,13 +777,13 @@ def _far_picture(sources: Sources, rng: Random, size: int) -> Picture:
     """Return a look at a whole photo or a part of it for the finder, with its heads' centres."""
     kind = str(rng.choice(list(FAR_MIX), p=list(FAR_MIX.values())))
     if kind == "composed":
-        scene = composed(sources, rng, size)
+        scene = composed(sources, rng, size, FAR_BEHIND, FAR_HATS)
         image, boxes, ignored = scene.image, scene.boxes, scene.ignored
         searched = np.ones((size // FINDER_STRIDE,) * 2, bool)
     else:
-        sample = _pick(sources, kind, rng)
+        sample = _disguised(_pick(sources, kind, rng), sources, rng, FAR_BEHIND, FAR_HATS)
         look = _far_look(sample, rng)
-        angle = _angle(rng)
+        angle = _angle(rng, FAR_ANGLES)
         bit = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
         in_photo = np.full_like(bit, 255)
         labels = np.stack([bit, in_photo, in_photo], axis=2)
@@ -880,15 +968,20 @@ class Composed:
     known: BoolArray
 
 
-def composed(sources: Sources, rng: Random, size: int) -> Composed:
-    """Set people, cut by their masks, into a scene without people; the nearest stand in front."""
+def composed(
+    sources: Sources, rng: Random, size: int, behind: float = 0.0, hats: float = 0.0
+) -> Composed:
+    """Set people, cut by their masks, into a scene without people; the nearest stand in front.
+
+    Such shares of them are turned away or wear somebody else's hat.
+    """
     image = _scene(sources, rng, size)
     people: list[tuple[FloatArray, U8Array, BoolArray]] = []
     hidden: list[FloatArray] = []
     count = int(rng.integers(PEOPLE[0], PEOPLE[1] + 1))
     for share in np.sort(np.exp(rng.uniform(*np.log(COMPOSED_SHARES), count))):
         name = "clothing_coparsing" if share < 0.14 else "celebamask"
-        person = _pick(sources, name, rng)
+        person = _disguised(_pick(sources, name, rng), sources, rng, behind, hats)
         left, top, right, bottom = (float(v) for v in person.boxes[0])
         side = (bottom - top) / share
         x, y = rng.uniform(0.05, 0.95), rng.uniform(0.1, 0.8)
