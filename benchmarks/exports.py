@@ -25,7 +25,7 @@ from headcut_train.export.coreml_file import SUFFIXES, export_coreml
 from headcut_train.export.crops import Labelled, crops_of_training, crops_with_masks
 from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import Parity
-from headcut_train.networks import NETWORKS
+from headcut_train.networks import INPUT_SIZE, NETWORKS
 from headcut_train.recipe import Recipe
 from headcut_train.scenes import Sources
 from headcut_train.train import load_weights, open_sources, train
@@ -82,7 +82,9 @@ def size_of(path: Path) -> str:
 def measure_onnx(
     name: str, network: nn.Module, sources: Sources, labelled: Labelled, count: int, folder: Path
 ) -> None:
-    crops, calibration = (crops_of_training(name, sources, count, seed) for seed in (9, 8))
+    crops, calibration = (
+        crops_of_training(name, sources, INPUT_SIZE, count, seed) for seed in (9, 8)
+    )
     for quantize in get_args(onnx_file.Quantize):
         path = folder / f"{name}-{quantize}.onnx"
         try:
@@ -106,7 +108,7 @@ def measure_onnx(
 def measure_coreml(
     name: str, network: nn.Module, sources: Sources, labelled: Labelled, count: int, folder: Path
 ) -> None:
-    crops = crops_of_training(name, sources, count, seed=9)
+    crops = crops_of_training(name, sources, INPUT_SIZE, count, seed=9)
     for format in get_args(coreml_file.Format):
         for quantize in get_args(coreml_file.Quantize):
             path = folder / f"{name}-{quantize}{SUFFIXES[format]}"
@@ -139,7 +141,7 @@ def main() -> None:
     torch.set_num_threads(1)
     sources = open_sources(arguments.data, arguments.cache)
     held_out = CachedSource(arguments.data, arguments.cache, "celebamask", "val")
-    labelled = crops_with_masks(held_out, arguments.photos)
+    labelled = crops_with_masks(held_out, INPUT_SIZE, arguments.photos)
     print(f"{arguments.crops} crops, {len(labelled)} photos, load {os.getloadavg()[0]:.1f}")
     networks = {
         name: trained_network(name, arguments.weights, sources, arguments.steps)

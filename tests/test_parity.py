@@ -101,8 +101,8 @@ def test_crops_come_with_the_masks_of_people(tmp_path: Path) -> None:
     """A crop is twice as high as its head, so the head fills about a sixth of it."""
     write_data(tmp_path / "data")
     samples = CachedSource(tmp_path / "data", tmp_path / "cache", "celebamask", "val")
-    crops = crops_with_masks(samples, 1)
-    assert len(crops) == 1 <= len(crops_with_masks(samples)) == len(samples)
+    crops = crops_with_masks(samples, 256, 1)
+    assert len(crops) == 1 <= len(crops_with_masks(samples, 256)) == len(samples)
     image, head, known = crops[0]
     assert image.shape == (256, 256, 3)
     assert SIDE < head.sum() < known.sum()

@@ -83,22 +83,27 @@ def test_mine_keeps_mistakes_for_training(models: dict[str, Path], place: Place)
 
 
 def test_train_then_export_gives_models_that_run(models: dict[str, Path]) -> None:
-    picture = np.zeros((256, 256, 3), np.uint8)
+    """At the size that they were trained at last."""
+    picture = np.zeros((64, 64, 3), np.uint8)
     finder, segmenter = Model(models["finder"]), Model(models["segmenter"])
     assert finder.threshold == segmenter.threshold == 0.4
-    assert [output.shape for output in finder.run(picture)] == [(1, 64, 64), (4, 64, 64)]
-    assert [output.shape for output in segmenter.run(picture)] == [(1, 256, 256), (1, 256, 256)]
+    assert [output.shape for output in finder.run(picture)] == [(1, 16, 16), (4, 16, 16)]
+    assert [output.shape for output in segmenter.run(picture)] == [(1, 64, 64), (1, 64, 64)]
 
 
 def test_kept_weights_are_exported_when_their_network_is_named(
     models: dict[str, Path], place: Place, tmp_path: Path
 ) -> None:
-    """They are weights alone, so somebody must say of what."""
+    """They are weights alone, so somebody must say of what, and for pictures of which size."""
     kept, path = place.root / "segmenter.pt", tmp_path / "again.onnx"
-    assert run("export", "onnx", kept, "-o", path, *FEW, *place.folders) == 2
-    assert (
-        run("export", "onnx", kept, "--network", "segmenter", "-o", path, *FEW, *place.folders) == 0
-    )
+    command = ["export", "onnx", kept, "-o", path, *FEW, *place.folders]
+    assert run(*command) == 2
+    command += ["--network", "segmenter"]
+    assert run(*command, "--size", 100) == 2
+    assert run(*command) == 0
+    assert Model(path).size == 256
+    assert run(*command, "--size", 64) == 0
+    assert Model(path).size == 64
     assert abs(path.stat().st_size - models["segmenter"].stat().st_size) < 100
 
 

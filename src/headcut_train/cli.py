@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -146,6 +147,10 @@ ExportData = Annotated[
     Path | None, typer.Option(help="Folder of the data sets; without: compare on the sample photo.")
 ]
 Crops = Annotated[int, typer.Option(min=1, help="Pictures to compare on.")]
+Size = Annotated[
+    int | None,
+    typer.Option(min=32, help="Side of its input in pixels, a multiple of 32, if not in the file."),
+]
 
 
 @exports.command("onnx")
@@ -162,28 +167,29 @@ def onnx_command(
     ] = 0.5,
     licence: Licence = RESEARCH,
     crops: Crops = 100,
+    size: Size = None,
     data: ExportData = None,
     cache: Cache = CACHE,
 ) -> None:
     """Write an ONNX file, for ONNX Runtime anywhere."""
-    name, trained, trained_on = _trained(model, network)
+    trained = _trained(model, network, size)
     real = _export_data(data)
     if quantize == "int8" and real is None:
         raise OptionError("int8 is calibrated on real photos; name their folder with --data")
     parity = export_onnx(
-        trained,
-        name,
+        trained.network,
+        trained.name,
         out,
         threshold=threshold,
-        crops=_crops(name, real, cache, crops),
+        crops=_crops(trained, real, cache, crops),
         quantize=quantize,
-        calibration=_crops(name, real, cache, crops, seed=8) if quantize == "int8" else None,
-        labelled=_labelled(name, real, cache, quantize),
+        calibration=_crops(trained, real, cache, crops, seed=8) if quantize == "int8" else None,
+        labelled=_labelled(trained, real, cache, quantize),
         licence=licence,
-        trained_on=trained_on,
+        trained_on=trained.sources,
     )
     if weights:
-        save_weights(trained, weights)
+        save_weights(trained.network, weights)
     typer.echo(f"{out}: {_bytes(out)} bytes, {parity}, on {crops} crops of {_named(real)}")
 
 
@@ -207,6 +213,7 @@ def coreml_command(
     ] = None,
     licence: Licence = RESEARCH,
     crops: Crops = 100,
+    size: Size = None,
     data: ExportData = None,
     cache: Cache = CACHE,
 ) -> None:
@@ -214,20 +221,20 @@ def coreml_command(
     with _coremltools_at_hand():  # imported here, for it takes seconds to load
         from headcut_train.export.coreml_file import export_coreml
 
-    name, trained, trained_on = _trained(model, network)
+    trained = _trained(model, network, size)
     real = _export_data(data)
     parity = export_coreml(
-        trained,
-        name,
+        trained.network,
+        trained.name,
         out,
-        crops=_crops(name, real, cache, crops),
+        crops=_crops(trained, real, cache, crops),
         format=format,
         quantize=quantize,
         output=output,
         threshold=threshold,
-        labelled=_labelled(name, real, cache, quantize),
+        labelled=_labelled(trained, real, cache, quantize),
         licence=licence,
-        trained_on=trained_on,
+        trained_on=trained.sources,
     )
     typer.echo(f"{out}: {_bytes(out)} bytes, {parity}, on {crops} crops of {_named(real)}")
 
@@ -332,15 +339,30 @@ def _coremltools_at_hand() -> Iterator[None]:
         raise OptionError(words) from error
 
 
-def _trained(model: Path, network: str | None) -> tuple[str, Network, list[str]]:
-    """Return a checkpoint's network, by name and loaded, and the names of the sources it saw."""
+@dataclass(frozen=True)
+class _Trained:
+    """A checkpoint's network, its name in `networks.NETWORKS`, and what it was trained on."""
+
+    name: str
+    network: Network
+    pictures: str
+    size: int
+    sources: list[str]
+
+
+def _trained(model: Path, network: str | None, size: int | None) -> _Trained:
+    """Read a checkpoint; what is given wins, for kept weights do not say what they are."""
     state = read_state(model)
-    name = network or state.get("recipe", {}).get("network")
+    recipe = state.get("recipe", {})
+    name = network or recipe.get("network")
     if name not in NETWORKS:
         raise OptionError(f"{model}: which network? pass --network {'|'.join(NETWORKS)}")
     trained = NETWORKS[name]()
     load_weights(trained, model)
-    return name, trained, sources_of(state, name)
+    size = size or (recipe["sizes"][-1][1] if "sizes" in recipe else INPUT_SIZE)
+    if size % 32:
+        raise OptionError(f"--size {size}: must be a multiple of 32")
+    return _Trained(name, trained, recipe.get("pictures") or name, size, sources_of(state, name))
 
 
 def _export_data(data: Path | None) -> Path | None:
@@ -348,17 +370,18 @@ def _export_data(data: Path | None) -> Path | None:
     return _folder(data) if data else DATA if DATA.is_dir() else None
 
 
-def _crops(name: str, data: Path | None, cache: Path, count: int, seed: int = 9) -> U8Array:
+def _crops(trained: _Trained, data: Path | None, cache: Path, count: int, seed: int = 9) -> U8Array:
     if data is None:
-        return crops_of_sample(count, seed)
-    return crops_of_training(name, open_sources(data, cache), count, seed)
+        return crops_of_sample(trained.size, count, seed)
+    sources = open_sources(data, cache)
+    return crops_of_training(trained.pictures, sources, trained.size, count, seed)
 
 
-def _labelled(name: str, data: Path | None, cache: Path, quantize: str) -> Labelled:
+def _labelled(trained: _Trained, data: Path | None, cache: Path, quantize: str) -> Labelled:
     """Return crops with people's masks, for the precisions whose probabilities may differ much."""
-    if data is None or name == "finder" or quantize in ("none", "fp16"):
+    if data is None or trained.name == "finder" or quantize in ("none", "fp16"):
         return ()
-    return crops_with_masks(CachedSource(data, cache, "celebamask", "val"))
+    return crops_with_masks(CachedSource(data, cache, "celebamask", "val"), trained.size)
 
 
 def _named(data: Path | None) -> str:

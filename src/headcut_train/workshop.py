@@ -139,7 +139,8 @@ def report(
         path = Path(folder) / "model.onnx"
         network: nn.Module = NETWORKS[recipe["network"]]()
         load_weights(network, run / "last.pt")
-        export_onnx(network, recipe["network"], path, threshold=0.5, crops=crops_of_sample(8, 9))
+        crops = crops_of_sample(recipe["sizes"][-1][1], 8, 9)
+        export_onnx(network, recipe["network"], path, threshold=0.5, crops=crops)
         table = score_model(
             path,
             manifest,

@@ -25,7 +25,7 @@ from headcut_train.export.crops import Labelled
 from headcut_train.export.mlprogram import MLProgram
 from headcut_train.export.neuralnetwork import NeuralNetwork
 from headcut_train.export.parity import LIMITS, RESEARCH, Parity, compare, metadata_of, refuse
-from headcut_train.networks import INPUT_SIZE, Network
+from headcut_train.networks import Network
 
 Format = Literal["mlprogram", "neuralnetwork"]
 Quantize = Literal["none", "fp16", "int8", "palette6"]
@@ -88,7 +88,7 @@ def export_coreml(
         name: of the network, for the metadata.
         path: of the model, `.mlpackage` or `.mlmodel` as the format wants; replaced whole or not
             at all.
-        crops: (N, 256, 256, 3) uint8 pictures to compare on.
+        crops: (N, S, S, 3) uint8 pictures to compare on; S becomes the model's input side.
         format: an ML Program (iOS 15 and later; 16 for int8 and palette6) or, for older systems,
             a neural network (iOS 14 and later).
         quantize: how the weights are kept: in 32 bits, in 16, in 8 with a scale per channel, or as
@@ -115,10 +115,11 @@ def export_coreml(
     binary = threshold is not None and has_masks
     exported = _Exported(network, threshold if binary else None, 255 if output == "image" else 1)
     with _quietly():
-        model = _converted(exported, network, format, quantize, output)
+        model = _converted(exported, network, crops.shape[1], format, quantize, output)
     metadata = metadata_of(
         network,
         name,
+        size=crops.shape[1],
         threshold=0.5 if threshold is None else threshold,
         licence=licence,
         trained_on=trained_on,
@@ -188,10 +189,15 @@ def _quietly() -> Iterator[None]:
 
 
 def _converted(
-    exported: nn.Module, network: Network, format: Format, quantize: Quantize, output: Output
+    exported: nn.Module,
+    network: Network,
+    size: int,
+    format: Format,
+    quantize: Quantize,
+    output: Output,
 ) -> Any:
     """Return the Core ML model of a network."""
-    shape = (1, 3, INPUT_SIZE, INPUT_SIZE)
+    shape = (1, 3, size, size)
     names = network.output_names
     if output == "image":
         outputs = [ct.ImageType(name=n, color_layout=ct.colorlayout.GRAYSCALE) for n in names]
@@ -313,9 +319,8 @@ def _describe(
     """Write descriptions, author, licence, version and metadata, where Xcode shows them."""
     model.author, model.license, model.version = AUTHOR, metadata["licence"], metadata["version"]
     model.short_description = f"{metadata['name']}: cuts heads out of photos"
-    model.input_description["image"] = (
-        f"{INPUT_SIZE}x{INPUT_SIZE} RGB; the network scales it itself"
-    )
+    side = metadata["size"]
+    model.input_description["image"] = f"{side}x{side} RGB; the network scales it itself"
     for name in network.output_names:
         words = DESCRIPTIONS[name]
         if binary:

@@ -21,7 +21,7 @@ from headcut.geometry import FloatArray, U8Array
 from headcut.model_file import Model
 from headcut_train.export.crops import Labelled
 from headcut_train.export.parity import LIMITS, RESEARCH, Parity, compare, metadata_of, refuse
-from headcut_train.networks import INPUT_SIZE, Network
+from headcut_train.networks import Network
 
 OPSET = 17
 """What ONNX Runtime Web runs on all its back ends."""
@@ -74,10 +74,10 @@ def export_onnx(
         name: of the network, for the metadata.
         path: of the file; replaced whole or not at all.
         threshold: the probability from which an answer counts as yes.
-        crops: (N, 256, 256, 3) uint8 real crops to compare on.
+        crops: (N, S, S, 3) uint8 real crops to compare on; S becomes the file's input side.
         quantize: how the weights are kept: in 32 bits; in 16, and computed with in 32; or in 8
             with a scale per channel, and computed with in 8.
-        calibration: (N, 256, 256, 3) uint8 real crops, other ones, whose activations give the
+        calibration: (N, S, S, 3) uint8 real crops, other ones, whose activations give the
             ranges for int8; `crops` if not given.
         labelled: crops with people's masks, on which the file must be as good as the network.
         licence: of the weights, for the metadata.
@@ -89,14 +89,19 @@ def export_onnx(
         OutputError: the file cannot be written.
     """
     network = network.eval()
-    model = _as_onnx(network)
+    model = _as_onnx(network, crops.shape[1])
     if quantize == "fp16":
         _store_weights_in_half(model)
     elif quantize == "int8":
         model = _in_eight_bits(model, crops if calibration is None else calibration)
     _check_operators(model, path, WASM_OPERATORS if quantize == "int8" else WEB_OPERATORS)
     metadata = metadata_of(
-        network, name, threshold=threshold, licence=licence, trained_on=trained_on
+        network,
+        name,
+        size=crops.shape[1],
+        threshold=threshold,
+        licence=licence,
+        trained_on=trained_on,
     )
     helper.set_model_props(model, metadata)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -123,15 +128,15 @@ def _check_operators(model: onnx.ModelProto, path: Path, allowed: set[str]) -> N
         raise ModelError(f"{path}: ONNX Runtime Web does not run {', '.join(foreign)}; not written")
 
 
-def _as_onnx(network: Network) -> onnx.ModelProto:
-    """Trace the network at its fixed size; batch norms are folded into the convolutions."""
+def _as_onnx(network: Network, size: int) -> onnx.ModelProto:
+    """Trace the network at a fixed size; batch norms are folded into the convolutions."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         # torch's newer exporter needs onnxscript, and the older one writes the same graph.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             _Exported(network).eval(),
-            (torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE),),
+            (torch.zeros(1, 3, size, size),),
             file,
             input_names=["image"],
             output_names=list(network.output_names),

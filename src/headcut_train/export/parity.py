@@ -18,7 +18,7 @@ from headcut.find import PROPOSED
 from headcut.geometry import FloatArray, U8Array
 from headcut_train.export.crops import Labelled
 from headcut_train.metrics import iou
-from headcut_train.networks import INPUT_SIZE, Network
+from headcut_train.networks import Network
 from headcut_train.scenes import SEEN_BY
 
 RESEARCH = "research use only: some of the training photos are for non-commercial research"
@@ -87,7 +87,7 @@ def compare(
     Args:
         network: with `exported` and `output_names`.
         run: the file.
-        crops: (256, 256, 3) uint8 each.
+        crops: (S, S, 3) uint8 each.
         labelled: crops with people's masks, for a network whose first output is a mask.
         threshold: the probability from which a pixel is in the mask.
         binary: the file gives masks instead of probabilities.
@@ -131,7 +131,7 @@ def _iou_with_people(run: Run, labelled: Labelled, threshold: float) -> float:
 
 
 def outputs_of(network: Network, crop: U8Array) -> list[FloatArray]:
-    """Return what a network gives for one (256, 256, 3) uint8 picture, batch axis dropped."""
+    """Return what a network gives for one (S, S, 3) uint8 picture, batch axis dropped."""
     planes = torch.from_numpy(np.array(crop.transpose(2, 0, 1)[None])).float()
     with torch.inference_mode():
         return [output[0].numpy() for output in network.exported(planes)]
@@ -163,13 +163,20 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 def metadata_of(
-    network: Network, name: str, *, threshold: float, licence: str, trained_on: Sequence[str]
+    network: Network,
+    name: str,
+    *,
+    size: int,
+    threshold: float,
+    licence: str,
+    trained_on: Sequence[str],
 ) -> dict[str, str]:
     """Return what every exported file says of itself.
 
     Args:
         network: the one exported.
         name: of the network.
+        size: side of its input in pixels.
         threshold: the probability from which an answer counts as yes.
         licence: of the weights.
         trained_on: names of the sources it saw; none: the project's.
@@ -178,7 +185,7 @@ def metadata_of(
         "name": f"headcut-{name}",
         "network": name,
         "version": headcut.__version__,
-        "size": str(INPUT_SIZE),
+        "size": str(size),
         "threshold": f"{threshold:g}",
         "trained_on": ", ".join(trained_on or SEEN_BY[name]),
         "licence": licence,
