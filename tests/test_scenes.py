@@ -105,7 +105,7 @@ def test_unknown_and_outside_pixels_weigh_nothing(monkeypatch: pytest.MonkeyPatc
     """Blue is unknown in this photo, and grey is outside it."""
     seen_unknown = seen_outside = 0
     sample = red_head_sample(HEAD_AT, unknown=(70, 110, 110, 160))
-    monkeypatch.setattr(scenes, "_other_background", lambda image, *_: image)
+    monkeypatch.setattr(scenes, "_other_background", lambda image, channels, *_: (image, channels))
     monkeypatch.setattr(scenes, "_beside_another", lambda image, channels, *_: (image, channels))
     for picture in near_pictures(monkeypatch, sample, 80):
         unknown = picture.image[..., 2] > 250
@@ -121,7 +121,7 @@ def test_unknown_and_outside_pixels_weigh_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_somebody_elses_head_is_background(monkeypatch: pytest.MonkeyPatch) -> None:
     """The segmenter cuts the head in the middle of its crop, not its neighbour's."""
-    monkeypatch.setattr(scenes, "_other_background", lambda image, *_: image)
+    monkeypatch.setattr(scenes, "_other_background", lambda image, channels, *_: (image, channels))
     neighbours = 0
     for picture in near_pictures(monkeypatch, red_head_sample(HEAD_AT), 80):
         theirs = (picture.image[..., 1] > 190) & (picture.image[..., 0] < 10)
@@ -135,7 +135,7 @@ def test_somebody_elses_head_is_background(monkeypatch: pytest.MonkeyPatch) -> N
 def test_box_gives_a_core_a_ring_and_background(monkeypatch: pytest.MonkeyPatch) -> None:
     """From a box nobody knows a head's outline: sure inside, sure outside, unknown between."""
     sample = red_head_sample(HEAD_AT, masked=False)
-    monkeypatch.setattr(scenes, "_other_background", lambda image, *_: image)
+    monkeypatch.setattr(scenes, "_other_background", lambda image, channels, *_: (image, channels))
     monkeypatch.setattr(scenes, "_beside_another", lambda image, channels, *_: (image, channels))
     for picture in near_pictures(monkeypatch, sample, 30):
         red, counts = picture.image[..., 0], picture.weight[0] > 0
@@ -286,10 +286,31 @@ def test_person_stands_before_a_crowd_and_keeps_its_own_colours() -> None:
     crowd.photo[:] = (0, 0, 255)
     sources = sources_with(scut_heads=crowd)
     rng = np.random.default_rng(1)
-    changed = scenes._other_background(image, channels, sources, rng, crowds=1.0)
+    changed, _ = scenes._other_background(image, channels, sources, rng, crowds=1.0)
     person, known = channels[..., 2] == 255, channels[..., 1] > scenes.SURE
     np.testing.assert_array_equal(changed[person], image[person])
     assert (changed[known & (channels[..., 2] == 0)] == (0, 0, 255)).all()
+
+
+def test_another_background_may_go_on_beyond_the_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no head; what nobody knows within the photo stays unknown."""
+    sample = red_head_sample(HEAD_AT, unknown=(20, 20, 50, 40))
+    look = (-100.0, 0.0, 100.0, 200.0)
+    image, channels = scenes._rendered(sample.photo, scenes._mask_labels(sample), look, SIZE, 0.0)
+    crowd = red_head_sample(HEAD_AT, masked=False)
+    crowd.photo[:] = (0, 200, 0)
+    sources = sources_with(scut_heads=crowd)
+    beyond = np.s_[:, : SIZE // 2 - 2]  # but for the rim
+    for share, colour, known in ((1.0, (0, 200, 0), 255), (0.0, (OUTSIDE_GREY,) * 3, OUTSIDE_GREY)):
+        monkeypatch.setattr(scenes, "BEYOND_SHARE", share)
+        rng = np.random.default_rng(2)
+        changed, labels = scenes._other_background(image, channels, sources, rng, crowds=1.0)
+        assert (changed[beyond] == colour).all()
+        assert (labels[beyond][..., 1] == known).all()
+        unknown = channels[..., 1] == 0
+        assert unknown.any()
+        assert (labels[unknown][..., 1] == 0).all()
+    assert (channels[beyond][..., 1] == OUTSIDE_GREY).all(), "what was given stays"
 
 
 # ---------------------------------------------------------------- far

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from headcut.geometry import (
+    OUTSIDE_GREY,
     BoolArray,
     Box,
     FloatArray,
@@ -168,7 +169,7 @@ FRAMED = HeadPictures(
     hidden=0.1,
     elsewhere=0.4,
     crowds=0.35,
-    beside=0.2,
+    beside=0.3,
     hats=0.25,
     behind=0.06,
     toned=0.3,
@@ -210,7 +211,7 @@ def _head_picture(sources: Sources, kind: HeadPictures, rng: Random, size: int) 
             toned = photometric(image, rng, coarsest=0.8)
             image = _blend(toned, image, _person_alpha(channels))
         if "scenes" in sources and rng.random() < kind.elsewhere:
-            image = _other_background(image, channels, sources, rng, kind.crowds)
+            image, channels = _other_background(image, channels, sources, rng, kind.crowds)
         if rng.random() < ALIKE_SHARE:
             image = _coloured_alike(image, channels, rng)
         if "clothing_coparsing" in sources and rng.random() < kind.hidden:
@@ -437,21 +438,32 @@ def _scene(
     return crop_for_model(photo, centred_square(x, y, side), size)
 
 
+BEYOND_SHARE = 0.5
+"""Of other backgrounds: how many go on beyond the photo, where there is grey else."""
+
+
 def _other_background(
     image: U8Array, channels: U8Array, sources: Sources, rng: Random, crowds: float
-) -> U8Array:
-    """Set the person before another scene; unknown and outside pixels stay as they are.
+) -> tuple[U8Array, U8Array]:
+    """Set the person before another scene; unknown pixels stay as they are.
 
     In a share `crowds` there are people in it, and half of the scenes are out of focus then.
     """
-    outside_or_person = np.maximum(_person_alpha(channels), channels[..., 1:2] <= SURE)
+    stays = np.maximum(_person_alpha(channels), channels[..., 1:2] <= SURE)
+    if rng.random() < BEYOND_SHARE:
+        grey = channels[..., :3].astype(np.int16) - OUTSIDE_GREY
+        beyond = (np.abs(grey) < 20).all(axis=-1)
+        with_rim = Image.fromarray(beyond * np.uint8(255)).filter(ImageFilter.MaxFilter(5))
+        stays = np.where(np.asarray(with_rim)[..., None], 0, stays)
+        channels = channels.copy()
+        channels[beyond] = [0, 255, *[0] * (channels.shape[-1] - 2)]
     if crowds and "scut_heads" in sources and rng.random() < crowds:
         scene = _scene(sources, rng, len(image), "scut_heads", (0.15, 0.7))
     else:
         scene = _scene(sources, rng, len(image))
     if crowds and rng.random() < 0.5:
         scene = _blurred(scene, rng)
-    return _blend(image, scene, outside_or_person.astype(np.float32))
+    return _blend(image, scene, stays.astype(np.float32)), channels
 
 
 def _blurred(image: U8Array, rng: Random) -> U8Array:
@@ -650,14 +662,14 @@ def _shows_whole_hair(sample: Sample) -> bool:
 def _beside_another(
     image: U8Array, channels: U8Array, sources: Sources, rng: Random
 ) -> tuple[U8Array, U8Array]:
-    """Put somebody else's head beside, behind or before this one: it is background here."""
+    """Put somebody else's head around, behind or before this one: it is background here."""
     size = len(image)
     other = _pick(sources, "celebamask", rng)
     box = tuple(float(v) for v in other.boxes[0])
     side = (box[3] - box[1]) * rng.uniform(1.4, 2.8)
-    shift = side * rng.uniform(0.3, 0.6) * rng.choice((-1, 1))
-    middle_y = (box[1] + box[3]) / 2 + side * rng.uniform(-0.2, 0.2)
-    look = centred_square((box[0] + box[2]) / 2 + shift, middle_y, side)
+    away, angle = side * rng.uniform(0.3, 0.6), rng.uniform(0, 2 * np.pi)
+    x = (box[0] + box[2]) / 2 + away * np.cos(angle)
+    look = centred_square(x, (box[1] + box[3]) / 2 + away * np.sin(angle), side)
     other_image, other_channels = _rendered(other.photo, _mask_labels(other), look, size, 0.0)
     alpha = _person_alpha(other_channels)
     in_front = rng.random() < 0.3
