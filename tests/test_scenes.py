@@ -35,7 +35,6 @@ def colours_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes, "COVERED_SHARE", 0.0)
     monkeypatch.setattr(scenes, "SURROUNDED_SHARE", 0.0)
     monkeypatch.setattr(scenes, "MOSAIC_SHARE", 0.0)
-    monkeypatch.setattr(scenes, "FAR_BEHIND", 0.0)
 
 
 def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
@@ -770,8 +769,9 @@ def test_one_bare_head_is_disguised_and_no_other() -> None:
     sources: Mapping[str, Sequence[Sample]] = {"figaro_hair": [hair]}
     two = red_head_sample(HEAD_AT, (10.0, 10.0, 40.0, 50.0))
     hat = replace(bare, tags=(("hat",),))
+    always = replace(scenes.NEAR, behind=1.0, hats=1.0)
     for sample, is_changed in ((bare, True), (two, False), (hat, False), (scene_sample(), False)):
-        changed = scenes._disguised(sample, sources, np.random.default_rng(1), 1.0, 1.0)
+        changed = scenes._disguised(sample, sources, np.random.default_rng(1), always)
         assert (changed is not sample) == is_changed
 
 

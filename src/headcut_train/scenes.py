@@ -94,9 +94,9 @@ NEAR_MIX = {
 """Share of each source in near pictures."""
 
 FRAMED_MIX = {
-    "celebamask": 0.74,
-    "lfw_parts": 0.12,
-    "clothing_coparsing": 0.1,
+    "celebamask": 0.7,
+    "lfw_parts": 0.13,
+    "clothing_coparsing": 0.13,
     "figaro_hair": 0.04,
 }
 """Share of each source in framed pictures: only where people drew masks, of heads or of hair."""
@@ -150,7 +150,7 @@ class HeadPictures:
     beside: float = 0.08
     """Of whole people: with somebody else's head."""
     hats: float = 0.0
-    """Of portraits without a hat: in somebody else's, cut by its mask."""
+    """Of photos of one head without a hat: in somebody else's of CelebAMask-HQ."""
     behind: float = 0.0
     """Of photos of one head without a hat: as from behind, by somebody else's hair."""
     toned: float = 0.0
@@ -198,11 +198,11 @@ def _head_picture(sources: Sources, kind: HeadPictures, rng: Random, size: int) 
     bare = whole_person and not sample.shows_hat
     if bare and "person_crops" in sources and rng.random() < HATTED_SHARE:
         sample = _hatted(sample, sources, rng)
-    sample = _disguised(sample, sources, rng, kind.behind, kind.hats)
+    sample = _disguised(sample, sources, rng, kind)
     target = int(rng.integers(len(sample.boxes)))
     labels = _mask_labels(sample) if sample.masked else (_box_labels(sample, target),)
     look = _near_look(sample, target, rng, kind)
-    angle = _angle(rng, NEAR_ANGLES)
+    angle = _angle(rng)
     image, channels = _rendered(sample.photo, labels, look, size, angle)
     if rng.random() < kind.warped:
         image, channels = _warped(image, channels, rng)
@@ -223,14 +223,9 @@ def _head_picture(sources: Sources, kind: HeadPictures, rng: Random, size: int) 
     return _masked_picture(photometric(image, rng, coarsest=COARSEST), channels, sample)
 
 
-NEAR_ANGLES, FAR_ANGLES = (11.0, 30.0), (18.0, 60.0)
-"""Standard deviation and most of the degrees by which pictures are turned."""
-
-
-def _angle(rng: Random, angles: tuple[float, float]) -> float:
+def _angle(rng: Random) -> float:
     """Return by how many degrees to turn a picture; more than half are not turned."""
-    spread, most = angles
-    return float(np.clip(rng.normal(0, spread), -most, most)) if rng.random() < 0.45 else 0.0
+    return float(np.clip(rng.normal(0, 11), -30, 30)) if rng.random() < 0.45 else 0.0
 
 
 def whole_picture(sources: Sources, rng: Random, size: int) -> Picture:
@@ -607,13 +602,13 @@ def _put_on(
     )
 
 
-def _disguised(sample: Sample, sources: Sources, rng: Random, behind: float, hats: float) -> Sample:
-    """Turn one person without a hat away, or put on a portrait's hat, in such shares of cases."""
+def _disguised(sample: Sample, sources: Sources, rng: Random, kind: HeadPictures) -> Sample:
+    """Turn one person without a hat away, or put on a portrait's hat, in some cases."""
     if sample.shows_hat or len(sample.boxes) != 1:
         return sample
-    if "figaro_hair" in sources and rng.random() < behind:
+    if "figaro_hair" in sources and rng.random() < kind.behind:
         sample = _from_behind(sources["figaro_hair"], sample, rng)
-    if "celebamask" in sources and rng.random() < hats:
+    if "celebamask" in sources and rng.random() < kind.hats:
         sample = _in_hat_of(sources["celebamask"], sample, rng)
     return sample
 
@@ -744,9 +739,6 @@ FAR_MIX = {
 }
 """Share of each source in far pictures; "composed" sets people into a scene."""
 
-FAR_BEHIND, FAR_HATS = 0.2, 0.2
-"""Share of people in far pictures that are turned away, or wear the hat of a portrait."""
-
 COVERED_SHARE, COVERED_MOST = 0.3, 8
 """Share of far pictures whose heads are covered in part, and the most that empty places get."""
 
@@ -789,13 +781,13 @@ def _far_picture(sources: Sources, rng: Random, size: int) -> Picture:
     """Return a look at a whole photo or a part of it for the finder, with its heads' centres."""
     kind = str(rng.choice(list(FAR_MIX), p=list(FAR_MIX.values())))
     if kind == "composed":
-        scene = composed(sources, rng, size, FAR_BEHIND, FAR_HATS)
+        scene = composed(sources, rng, size)
         image, boxes, ignored = scene.image, scene.boxes, scene.ignored
         searched = np.ones((size // FINDER_STRIDE,) * 2, bool)
     else:
-        sample = _disguised(_pick(sources, kind, rng), sources, rng, FAR_BEHIND, FAR_HATS)
+        sample = _pick(sources, kind, rng)
         look = _far_look(sample, rng)
-        angle = _angle(rng, FAR_ANGLES)
+        angle = _angle(rng)
         bit = ((sample.plane & SEARCHED) > 0) * np.uint8(255)
         in_photo = np.full_like(bit, 255)
         labels = np.stack([bit, in_photo, in_photo], axis=2)
@@ -980,20 +972,15 @@ class Composed:
     known: BoolArray
 
 
-def composed(
-    sources: Sources, rng: Random, size: int, behind: float = 0.0, hats: float = 0.0
-) -> Composed:
-    """Set people, cut by their masks, into a scene without people; the nearest stand in front.
-
-    Such shares of them are turned away or wear somebody else's hat.
-    """
+def composed(sources: Sources, rng: Random, size: int) -> Composed:
+    """Set people, cut by their masks, into a scene without people; the nearest stand in front."""
     image = _scene(sources, rng, size)
     people: list[tuple[FloatArray, U8Array, BoolArray]] = []
     hidden: list[FloatArray] = []
     count = int(rng.integers(PEOPLE[0], PEOPLE[1] + 1))
     for share in np.sort(np.exp(rng.uniform(*np.log(COMPOSED_SHARES), count))):
         name = "clothing_coparsing" if share < 0.14 else "celebamask"
-        person = _disguised(_pick(sources, name, rng), sources, rng, behind, hats)
+        person = _pick(sources, name, rng)
         left, top, right, bottom = (float(v) for v in person.boxes[0])
         side = (bottom - top) / share
         x, y = rng.uniform(0.05, 0.95), rng.uniform(0.1, 0.8)
