@@ -293,7 +293,7 @@ def test_person_stands_before_a_crowd_and_keeps_its_own_colours() -> None:
 
 def test_another_background_may_go_on_beyond_the_photo(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no head; what nobody knows within the photo stays unknown."""
-    sample = red_head_sample(HEAD_AT, unknown=(20, 20, 50, 40))
+    sample = red_head_sample((-30.0, 50.0, 120.0, 130.0), unknown=(20, 20, 50, 40))
     look = (-100.0, 0.0, 100.0, 200.0)
     image, channels = scenes._rendered(sample.photo, scenes._mask_labels(sample), look, SIZE, 0.0)
     crowd = red_head_sample(HEAD_AT, masked=False)
@@ -305,6 +305,8 @@ def test_another_background_may_go_on_beyond_the_photo(monkeypatch: pytest.Monke
         rng = np.random.default_rng(2)
         changed, labels = scenes._other_background(image, channels, sources, rng, crowds=1.0)
         assert (changed[beyond] == colour).all()
+        sure = (channels[..., 2] == 255) & (channels[..., 1] == 255)
+        np.testing.assert_array_equal(changed[sure], image[sure])
         assert (labels[beyond][..., 1] == known).all()
         unknown = channels[..., 1] == 0
         assert unknown.any()
@@ -704,6 +706,7 @@ def test_hat_of_a_portrait_is_put_on_as_it_is_masked() -> None:
     wearer = replace(red_head_sample(HEAD_AT), tags=(("hat",),))
     wearer.photo[:] = (250, 250, 250)
     wearer.plane[40:80, 50:110] |= HAT
+    bare = replace(bare, name="celebamask/train/0")
     for seed in range(20):
         hatted = scenes._in_hat_of([wearer], bare, np.random.default_rng(seed))
         white = (hatted.photo > 245).all(-1)
@@ -723,7 +726,7 @@ def test_hat_of_a_portrait_is_put_on_as_it_is_masked() -> None:
 def test_hat_of_a_portrait_sits_on_a_smaller_head() -> None:
     wearer = replace(red_head_sample(HEAD_AT, shape=(200, 200)), tags=(("hat",),))
     wearer.photo[:] = (250, 250, 250)
-    wearer.plane[0:60, 40:160] |= HAT  # to a third of a portrait's head
+    wearer.plane[1:60, 40:160] |= HAT  # to a third of a portrait's head
     left, top, right, bottom = face = (200.0, 120.0, 240.0, 170.0)
     for seed in range(20):
         bare = red_head_sample(face, shape=(300, 400))
@@ -734,6 +737,8 @@ def test_hat_of_a_portrait_sits_on_a_smaller_head() -> None:
         assert rows[-1] == pytest.approx(top + (bottom - top) * 0.32, abs=2)
         assert columns.mean() == pytest.approx((left + right) / 2, abs=1)
         assert 0.7 < (np.ptp(columns) + 1) / (right - left) < 1.2
+    wearer.plane[0, 40:160] |= HAT  # cut by the photo
+    assert scenes._in_hat_of([wearer], bare, np.random.default_rng(0)) is bare
 
 
 def test_hair_from_behind_hides_the_face() -> None:
@@ -764,15 +769,49 @@ def test_only_hair_that_is_whole_and_fills_the_head_is_from_behind() -> None:
         assert scenes._from_behind([other], face, np.random.default_rng(0)) is face
 
 
-def test_one_bare_head_is_disguised_and_no_other() -> None:
-    bare, hair = red_head_sample(HEAD_AT), red_head_sample(HEAD_AT)
-    sources: Mapping[str, Sequence[Sample]] = {"figaro_hair": [hair]}
+def worn_and_hair() -> Mapping[str, Sequence[Sample]]:
+    """Sources of disguises: a white hat, and blue hair from behind."""
+    wearer = replace(red_head_sample(HEAD_AT), tags=(("hat",),))
+    wearer.photo[:] = (250, 250, 250)
+    wearer.plane[40:80, 50:110] |= HAT
+    hair = red_head_sample(HEAD_AT)
+    hair.photo[:] = (0, 0, 255)
+    return {"celebamask": [wearer], "figaro_hair": [hair]}
+
+
+@pytest.mark.parametrize(("behind", "hats"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
+def test_one_bare_head_is_disguised_and_no_other(behind: float, hats: float) -> None:
+    bare = red_head_sample(HEAD_AT)
     two = red_head_sample(HEAD_AT, (10.0, 10.0, 40.0, 50.0))
     hat = replace(bare, tags=(("hat",),))
-    always = replace(scenes.NEAR, behind=1.0, hats=1.0)
-    for sample, is_changed in ((bare, True), (two, False), (hat, False), (scene_sample(), False)):
-        changed = scenes._disguised(sample, sources, np.random.default_rng(1), always)
-        assert (changed is not sample) == is_changed
+    kind = replace(scenes.NEAR, behind=behind, hats=hats)
+    for sample in (bare, two, hat, scene_sample()):
+        changed = scenes._disguised(sample, worn_and_hair(), np.random.default_rng(1), kind)
+        assert (changed is not sample) == (sample is bare and behind + hats > 0)
+
+
+def test_own_hair_around_a_disguise_is_unknown_where_nobody_labelled_it() -> None:
+    boxed = red_head_sample(HEAD_AT, masked=False)
+    kind = replace(scenes.NEAR, behind=0.0, hats=1.0)
+    changed = scenes._disguised(boxed, worn_and_hair(), np.random.default_rng(1), kind)
+    labels = scenes._box_labels(changed, 0)
+    left, _, right, bottom = (int(v) for v in HEAD_AT)
+    for x, y in ((left - 15, 95), (right + 15, 95), (90, bottom + 20)):
+        assert labels[y, x, 1] == 0
+    assert labels[95, 10, 1] == 255
+
+
+def test_disguises_reach_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = replace(scenes.FRAMED, mix={"lfw_parts": 1.0}, behind=1.0, hats=0.0, elsewhere=0.0)
+    monkeypatch.setattr(scenes, "FRAMED", replace(kind, hidden=0.0, beside=0.0, toned=0.0))
+    monkeypatch.setattr(scenes, "VEILED_SHARE", 0.0)
+    monkeypatch.setattr(scenes, "HATTED_SHARE", 0.0)
+    sources = sources_with(lfw_parts=red_head_sample(HEAD_AT)) | worn_and_hair()
+    for seed in range(20):
+        picture = framed_picture(sources, np.random.default_rng(seed), SIZE)
+        blue = (picture.image[..., 2] > 250) & (picture.image[..., 0] < 5)
+        assert blue.sum() > 0.1 * SIZE**2
+        assert picture.target[0][blue].min() > 0.95
 
 
 def eroded(mask: BoolArray, reach: int) -> BoolArray:

@@ -13,7 +13,7 @@ Random = np.random.Generator
 
 
 def photometric(picture: U8Array, rng: Random, *, coarsest: float = 0.3) -> U8Array:
-    """Return the picture (S, S, 3) uint8 with changed colours and quality, geometry untouched.
+    """Return the picture (H, W, 3) uint8 with changed colours and quality, geometry untouched.
 
     Some lose details, down to what a picture of `coarsest` times the size would show.
     """
@@ -26,8 +26,9 @@ def photometric(picture: U8Array, rng: Random, *, coarsest: float = 0.3) -> U8Ar
     if quality < 0.1:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.6)))
     elif quality < 0.28:  # a small picture enlarged
-        small = int(image.width * np.exp(rng.uniform(np.log(coarsest), np.log(0.8))))
-        image = image.resize((small, small), Image.Resampling.BILINEAR).resize(image.size)
+        scale = np.exp(rng.uniform(np.log(coarsest), np.log(0.8)))
+        small = max(1, int(image.width * scale)), max(1, int(image.height * scale))
+        image = image.resize(small, Image.Resampling.BILINEAR).resize(image.size)
     if rng.random() < 0.12:
         image = _noisy(image, rng)
     if rng.random() < 0.15:

@@ -1,9 +1,9 @@
 """The networks: ours (a finder and a segmenter on one plan), and two others for comparison.
 
-All take (N, 3, S, S) float in [0, 255], S any multiple of 32 and 256 in a model file, and scale it
-inside, so that a model file needs no preprocessing. Channels are multiples of 16 and convolutions
-dense, because those train and run fastest per MAC on CPUs; operators are those that ONNX Runtime,
-ONNX Runtime Web and Core ML share.
+All take (N, 3, S, S) float in [0, 255], S any multiple of 32 and fixed in a model file, and scale
+it inside, so that a model file needs no preprocessing. Channels are multiples of 16 and
+convolutions dense, because those train and run fastest per MAC on CPUs; operators are those that
+ONNX Runtime, ONNX Runtime Web and Core ML share.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 INPUT_SIZE = 256
+"""Side of a picture in pixels, where nobody names another."""
 FINDER_STRIDE = 4
 """Input pixels per cell of the finder's maps."""
 

@@ -325,12 +325,12 @@ def _box_labels(sample: Sample, target: int) -> U8Array:
         for draw in (draw_known, draw_hair):
             draw.rectangle(tuple(float(v) for v in box), fill=0)
     for i in np.argsort(sample.boxes[:, 3] - sample.boxes[:, 1]):
-        left, top, right, bottom = (float(v) for v in sample.boxes[i])
+        left, top, right, bottom = box = tuple(float(v) for v in sample.boxes[i])
         w, h = right - left, bottom - top
         ring = (left - 0.25 * w, top - 0.2 * h, right + 0.25 * w, bottom + 0.3 * h)
         core = (left + 0.14 * w, top + 0.12 * h, right - 0.14 * w, bottom - 0.14 * h)
         if i == target:
-            ring = (left - 0.4 * w, top - 0.25 * h, right + 0.4 * w, bottom + 0.9 * h)
+            ring = _ring(box)
         shows_hair = i == target == 0 and hair.getbbox() is not None
         if shows_hair:
             ring = (left - 0.12 * w, top - 0.03 * h, right + 0.12 * w, bottom + 0.5 * h)
@@ -342,6 +342,13 @@ def _box_labels(sample: Sample, target: int) -> U8Array:
             head.paste(255, mask=hair)
     planes = (np.asarray(head), np.asarray(known), np.zeros_like(searched))
     return np.stack(planes, axis=-1)
+
+
+def _ring(box: Box) -> Box:
+    """Return the ellipse that holds the hair, too, of the head in a box."""
+    left, top, right, bottom = (float(v) for v in box)
+    w, h = right - left, bottom - top
+    return left - 0.4 * w, top - 0.25 * h, right + 0.4 * w, bottom + 0.9 * h
 
 
 def _near_look(sample: Sample, target: int, rng: Random, kind: HeadPictures) -> Box:
@@ -446,12 +453,13 @@ def _other_background(
     """
     stays = np.maximum(_person_alpha(channels), channels[..., 1:2] <= SURE)
     if rng.random() < BEYOND_SHARE:
-        grey = channels[..., :3].astype(np.int16) - OUTSIDE_GREY
-        beyond = (np.abs(grey) < 20).all(axis=-1)
-        with_rim = Image.fromarray(beyond * np.uint8(255)).filter(ImageFilter.MaxFilter(5))
-        stays = np.where(np.asarray(with_rim)[..., None], 0, stays)
+        grey = np.abs(channels[..., :3].astype(np.int16) - OUTSIDE_GREY).max(axis=-1) < 20
+        # What is thin is a blend between what is known and what is not.
+        beyond = Image.fromarray(grey * np.uint8(255)).filter(ImageFilter.MinFilter(3))
+        with_rim = np.asarray(beyond.filter(ImageFilter.MaxFilter(7)))[..., None] > 0
+        stays = np.where(with_rim & (channels[..., 1:2] <= SURE), 0, stays)
         channels = channels.copy()
-        channels[beyond] = [0, 255, *[0] * (channels.shape[-1] - 2)]
+        channels[np.asarray(beyond) > 0] = [0, 255, *[0] * (channels.shape[-1] - 2)]
     if crowds and "scut_heads" in sources and rng.random() < crowds:
         scene = _scene(sources, rng, len(image), "scut_heads", (0.15, 0.7))
     else:
@@ -534,6 +542,7 @@ def _hatted(sample: Sample, sources: Sources, rng: Random) -> Sample:
         photo=np.asarray(Image.composite(worn, photo, mask.filter(ImageFilter.GaussianBlur(1)))),
         plane=np.where(np.asarray(core), in_core, plane),
         boxes=np.array([(left, min(top, over[1]), right, bottom)], np.float32),
+        tags=(("hat",),),
     )
 
 
@@ -546,9 +555,10 @@ ALIGNED = (0.1, 0.0, 0.9, 0.93)
 
 def _in_hat_of(portraits: Sequence[Sample], sample: Sample, rng: Random) -> Sample:
     """Put a hat of a portrait on the first head; on another portrait it sits where it sat."""
-    for _ in range(40):  # one in 25 wears one
+    is_portrait = sample.name.startswith("celebamask/")
+    for _ in range(40 if is_portrait else 160):  # one in 25 wears one, one in 100 all of one
         wearer = portraits[int(rng.integers(len(portraits)))]
-        if wearer.shows_hat:
+        if wearer.shows_hat and (is_portrait or not (wearer.plane[0] & HAT).any()):
             break
     else:
         return sample
@@ -558,7 +568,7 @@ def _in_hat_of(portraits: Sequence[Sample], sample: Sample, rng: Random) -> Samp
     mirror = int(rng.choice((1, -1)))
     colours, hat = colours[:, ::mirror], ((wearer.plane & HAT) > 0)[:, ::mirror]
     box = np.array(ALIGNED) * len(hat)
-    left, top, right, bottom = box if hat.shape == sample.plane.shape else sample.boxes[0]
+    left, top, right, bottom = box if is_portrait else sample.boxes[0]
     wider, higher = np.exp(rng.uniform(0, np.log(HAT_STRETCH)))
     x, out = (left + right) / 2, (right - left) / 2 * wider
     scale = (bottom - top) / (box[3] - box[1])
@@ -603,14 +613,21 @@ def _put_on(
 
 
 def _disguised(sample: Sample, sources: Sources, rng: Random, kind: HeadPictures) -> Sample:
-    """Turn one person without a hat away, or put on a portrait's hat, in some cases."""
+    """Turn one person without a hat away, put on a portrait's hat, or both, in some cases."""
     if sample.shows_hat or len(sample.boxes) != 1:
         return sample
+    disguised = sample
     if "figaro_hair" in sources and rng.random() < kind.behind:
-        sample = _from_behind(sources["figaro_hair"], sample, rng)
+        disguised = _from_behind(sources["figaro_hair"], disguised, rng)
     if "celebamask" in sources and rng.random() < kind.hats:
-        sample = _in_hat_of(sources["celebamask"], sample, rng)
-    return sample
+        disguised = _in_hat_of(sources["celebamask"], disguised, rng)
+    if disguised is sample or sample.masked or (sample.plane & HEAD).any():
+        return disguised
+    # Around what was put on there is hair of its own, which nobody has labelled.
+    ring = Image.new("L", sample.plane.shape[::-1])
+    ImageDraw.Draw(ring).ellipse(_ring(sample.boxes[0]), fill=KNOWN | SEARCHED)
+    unknown = np.where(disguised.plane & HEAD, 0, np.asarray(ring))
+    return replace(disguised, plane=disguised.plane & ~unknown)
 
 
 VEILED_SHARE = 0.3
@@ -631,13 +648,13 @@ def _from_behind(photos: Sequence[Sample], sample: Sample, rng: Random) -> Sampl
     box, face = other.boxes[0], sample.boxes[0]
     scale = ((face[2:] - face[:2]) / (box[2:] - box[:2])).max() * rng.uniform(1, 1.15)
     middle, reach = (face[:2] + face[2:]) / 2, (box[2:] - box[:2]) / 2 * scale
-    colours = photometric(other.photo, rng, coarsest=0.8)
+    colours, hair = photometric(other.photo, rng, coarsest=0.8), (other.plane & HEAD) > 0
     if rng.random() < VEILED_SHARE:
         smooth = np.asarray(Image.fromarray(colours).convert("L").filter(ImageFilter.BoxBlur(6)))
-        shade = smooth[..., None] / max(1.0, float(smooth.mean()))
+        shade = smooth[..., None] / max(1.0, float(smooth[hair].mean()))
         colours = np.clip(shade * rng.uniform(0, 255, 3), 0, 255).astype(np.uint8)
     over = np.concatenate([middle - reach, middle + reach])
-    return _put_on(sample, colours, (other.plane & HEAD) > 0, box, over)
+    return _put_on(sample, colours, hair, box, over)
 
 
 def _shows_whole_hair(sample: Sample) -> bool:
