@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 
 from headcut.errors import OptionError
+from headcut.model_file import open_model
 from headcut_train.recipe import Recipe, read_recipe
 
 GOOD = 'network = "finder"\nsteps = 10\n'
@@ -91,7 +92,18 @@ def test_pictures_grow_by_the_share_of_the_steps() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.stem)
 def test_recipes_of_the_repository_are_good(path: Path) -> None:
     recipe = read_recipe(path)
-    assert recipe.sizes[-1] == (1.0, 256)
+    assert recipe.sizes[-1][0] == 1.0
+
+
+def test_everything_that_makes_a_refiner_makes_it_of_one_size() -> None:
+    """Recipes say it themselves; kept weights do not, so whoever exports them must."""
+    size = read_recipe(ROOT / "recipes" / "refiner.toml").sizes[-1]
+    assert read_recipe(ROOT / "recipes" / "finetune.toml").sizes[-1] == size
+    assert (
+        f"weights/refiner.pt --network segmenter --size {size[1]} "
+        in (ROOT / "Makefile").read_text()
+    )
+    assert open_model("refiner").size == size[1]
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_samples_draws_a_sheet(network: str, place: Place, tmp_path: Path) -> No
     sheet = tmp_path / "sheet.png"
     assert run("samples", place.recipe(network), "--sheet", sheet, *place.folders) == 0
     with Image.open(sheet) as image:
-        assert image.size == (8 * 256, 5 * 256)
+        assert image.size == (8 * 64, 5 * 64)
         assert len(np.unique(np.asarray(image))) > 50
 
 

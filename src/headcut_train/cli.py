@@ -44,7 +44,7 @@ from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
 from headcut_train.manifest import open_manifests
 from headcut_train.mistakes import MINED_SOURCES, TRAPPED, mined
-from headcut_train.networks import FINDER_STRIDE, INPUT_SIZE, NETWORKS, Network
+from headcut_train.networks import FINDER_STRIDE, NETWORKS, Network
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
 from headcut_train.train import (
@@ -52,6 +52,7 @@ from headcut_train.train import (
     open_sources,
     read_state,
     save_weights,
+    size_of,
     sources_of,
     train,
 )
@@ -84,7 +85,8 @@ def samples(
     chosen = read_recipe(recipe)
     make = PICTURES[chosen.pictures or chosen.network]
     sources = open_sources(_folder(data), cache)
-    tiles = [_drawn(make(sources, np.random.default_rng([0, i]), INPUT_SIZE)) for i in range(40)]
+    size = chosen.sizes[-1][1]
+    tiles = [_drawn(make(sources, np.random.default_rng([0, i]), size)) for i in range(40)]
     rows = [np.concatenate(tiles[i : i + 8], axis=1) for i in range(0, 40, 8)]
     Image.fromarray(np.concatenate(rows)).save(sheet)
     typer.echo(sheet)
@@ -149,7 +151,10 @@ ExportData = Annotated[
 Crops = Annotated[int, typer.Option(min=1, help="Pictures to compare on.")]
 Size = Annotated[
     int | None,
-    typer.Option(min=32, help="Side of its input in pixels, a multiple of 32, if not in the file."),
+    typer.Option(
+        min=32,
+        help="Side of its input in pixels, a multiple of 32; else what the file says, or 256.",
+    ),
 ]
 
 
@@ -359,7 +364,7 @@ def _trained(model: Path, network: str | None, size: int | None) -> _Trained:
         raise OptionError(f"{model}: which network? pass --network {'|'.join(NETWORKS)}")
     trained = NETWORKS[name]()
     load_weights(trained, model)
-    size = size or (recipe["sizes"][-1][1] if "sizes" in recipe else INPUT_SIZE)
+    size = size or size_of(state)
     if size % 32:
         raise OptionError(f"--size {size}: must be a multiple of 32")
     return _Trained(name, trained, recipe.get("pictures") or name, size, sources_of(state, name))

@@ -27,7 +27,7 @@ from headcut_train.sources import HEAD, KNOWN, NECK, NO_BOXES, SEARCHED, Sample,
 HEAD_LEVEL, UNKNOWN_LEVEL, NECK_LEVEL = 255, 128, 64
 
 LONGEST_TRAINED_PX = 768
-"""Photos are decoded for training with their longest side at most this: a crop has 256 pixels."""
+"""Photos are decoded for training with their longest side at most this: a crop has 320 pixels."""
 
 VERSION = 1
 

@@ -84,12 +84,12 @@ def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
 # ---------------------------------------------------------------- near: one head fills the crop
 
 NEAR_MIX = {
-    "celebamask": 0.25,
-    "lfw_parts": 0.12,
+    "celebamask": 0.37,
+    "lfw_parts": 0.16,
     "clothing_coparsing": 0.11,
-    "figaro_hair": 0.1,
-    "scut_heads": 0.2,
-    "person_crops": 0.22,
+    "figaro_hair": 0.08,
+    "scut_heads": 0.12,
+    "person_crops": 0.16,
 }
 """Share of each source in near pictures."""
 
@@ -113,7 +113,7 @@ ALIKE_SHARE = 0.05
 HIDDEN = (0.03, 0.4)
 """How much of a head somebody's body hides, where it hides some."""
 
-HATTED_SHARE = 0.1
+HATTED_SHARE = 0.06
 """Share of near pictures of whole people without a hat in which the head gets somebody else's, if
 who is drawn wears one: about half do."""
 
@@ -159,9 +159,7 @@ class HeadPictures:
     """Stretched here and there."""
 
 
-NEAR = HeadPictures(
-    NEAR_MIX, framed=0.6, frame=(1.05, 1.4), hidden=0.1, hats=0.15, behind=0.15, beside=0.12
-)
+NEAR = HeadPictures(NEAR_MIX, framed=0.6, frame=(1.05, 1.4), hidden=0.06)
 FRAMED = HeadPictures(
     FRAMED_MIX,
     framed=1.0,
@@ -325,12 +323,12 @@ def _box_labels(sample: Sample, target: int) -> U8Array:
         for draw in (draw_known, draw_hair):
             draw.rectangle(tuple(float(v) for v in box), fill=0)
     for i in np.argsort(sample.boxes[:, 3] - sample.boxes[:, 1]):
-        left, top, right, bottom = box = tuple(float(v) for v in sample.boxes[i])
+        left, top, right, bottom = (float(v) for v in sample.boxes[i])
         w, h = right - left, bottom - top
         ring = (left - 0.25 * w, top - 0.2 * h, right + 0.25 * w, bottom + 0.3 * h)
         core = (left + 0.14 * w, top + 0.12 * h, right - 0.14 * w, bottom - 0.14 * h)
         if i == target:
-            ring = _ring(box)
+            ring = (left - 0.4 * w, top - 0.25 * h, right + 0.4 * w, bottom + 0.9 * h)
         shows_hair = i == target == 0 and hair.getbbox() is not None
         if shows_hair:
             ring = (left - 0.12 * w, top - 0.03 * h, right + 0.12 * w, bottom + 0.5 * h)
@@ -342,13 +340,6 @@ def _box_labels(sample: Sample, target: int) -> U8Array:
             head.paste(255, mask=hair)
     planes = (np.asarray(head), np.asarray(known), np.zeros_like(searched))
     return np.stack(planes, axis=-1)
-
-
-def _ring(box: Box) -> Box:
-    """Return the ellipse that holds the hair, too, of the head in a box."""
-    left, top, right, bottom = (float(v) for v in box)
-    w, h = right - left, bottom - top
-    return left - 0.4 * w, top - 0.25 * h, right + 0.4 * w, bottom + 0.9 * h
 
 
 def _near_look(sample: Sample, target: int, rng: Random, kind: HeadPictures) -> Box:
@@ -614,20 +605,13 @@ def _put_on(
 
 def _disguised(sample: Sample, sources: Sources, rng: Random, kind: HeadPictures) -> Sample:
     """Turn one person without a hat away, put on a portrait's hat, or both, in some cases."""
-    if sample.shows_hat or len(sample.boxes) != 1:
-        return sample
-    disguised = sample
+    if sample.shows_hat or len(sample.boxes) != 1 or not (sample.plane & HEAD).any():
+        return sample  # of what is but boxed, nobody knows the hair around a disguise
     if "figaro_hair" in sources and rng.random() < kind.behind:
-        disguised = _from_behind(sources["figaro_hair"], disguised, rng)
+        sample = _from_behind(sources["figaro_hair"], sample, rng)
     if "celebamask" in sources and rng.random() < kind.hats:
-        disguised = _in_hat_of(sources["celebamask"], disguised, rng)
-    if disguised is sample or sample.masked or (sample.plane & HEAD).any():
-        return disguised
-    # Around what was put on there is hair of its own, which nobody has labelled.
-    ring = Image.new("L", sample.plane.shape[::-1])
-    ImageDraw.Draw(ring).ellipse(_ring(sample.boxes[0]), fill=KNOWN | SEARCHED)
-    unknown = np.where(disguised.plane & HEAD, 0, np.asarray(ring))
-    return replace(disguised, plane=disguised.plane & ~unknown)
+        sample = _in_hat_of(sources["celebamask"], sample, rng)
+    return sample
 
 
 VEILED_SHARE = 0.3

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from headcut.errors import ModelError, OptionError
 from headcut_train.cache import CachedSource
 from headcut_train.losses import LOSSES
-from headcut_train.networks import NETWORKS
+from headcut_train.networks import INPUT_SIZE, NETWORKS
 from headcut_train.recipe import Recipe
 from headcut_train.scenes import PICTURES, SEEN_BY, Sources
 
@@ -268,6 +268,12 @@ def _refuse_another_run(
 def sources_of(state: dict[str, Any], network: str) -> list[str]:
     """Return the names of the sources that a checkpoint saw; kept weights saw the project's."""
     return list(state.get("trained_on", SEEN_BY[network]))
+
+
+def size_of(state: dict[str, Any]) -> int:
+    """Return the side of a checkpoint's last pictures; kept weights do not say it."""
+    sizes = state.get("recipe", {}).get("sizes", ((1.0, INPUT_SIZE),))
+    return int(sizes[-1][1])
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from headcut_train.prepare import as_table, prepare
 from headcut_train.recipe import read_recipe
 from headcut_train.report import Scored, compared, report_page
 from headcut_train.sources import Sample
-from headcut_train.train import load_weights, read_state, train
+from headcut_train.train import load_weights, read_state, size_of, train
 
 app = typer.Typer()
 
@@ -114,8 +114,11 @@ def finetune(
     weights = kept if kept.is_file() else Path(start_from)
     chosen = read_recipe(recipe)
     chosen = replace(chosen, steps=steps) if steps else chosen
-    network = read_state(weights).get("recipe", {}).get("network", chosen.network)
+    state = read_state(weights)
+    network = state.get("recipe", {}).get("network", chosen.network)
     chosen = replace(chosen, network=network)
+    if "recipe" in state:
+        chosen = replace(chosen, sizes=((1.0, size_of(state)),))
     sources = open_manifests(manifest, cache, network)
     last = train(chosen, sources=sources, out=out, start_from=weights, workers=workers)
     typer.echo(last)
@@ -139,7 +142,7 @@ def report(
         path = Path(folder) / "model.onnx"
         network: nn.Module = NETWORKS[recipe["network"]]()
         load_weights(network, run / "last.pt")
-        crops = crops_of_sample(recipe["sizes"][-1][1], 8, 9)
+        crops = crops_of_sample(size_of(state), 8, 9)
         export_onnx(network, recipe["network"], path, threshold=0.5, crops=crops)
         table = score_model(
             path,
