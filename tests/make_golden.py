@@ -149,6 +149,7 @@ def _masks() -> Iterator[dict[str, Any]]:
     spotted = np.maximum(head, disc(MASK_PX, 29, 29, 2))
     torn = head.copy()
     torn[10, 12], torn[14:17, 15:18], torn[12, :9] = 0.3, 0.2, 0.1  # small, large, open
+    torn[7:9, 14:16] = 0.2  # small for where it is
     for box in ((-10.0, 5.5, 70.0, 85.5), (40.0, 20.0, 58.0, 38.0)):
         side = box[2] - box[0]
         head_box = (box[0] + side / 4, box[1] + side / 5, box[2] - side / 3, box[3] - side / 3)

@@ -80,3 +80,13 @@ def test_small_holes_are_filled_and_no_others() -> None:
     assert (filled[150:190, 110:140] == torn[150:190, 110:140]).all()
     torn[:104, 104] = 0.0
     assert (without_holes(torn)[100:108, 100:108] == torn[100:108, 100:108]).all(), "a gap"
+
+
+def test_larger_holes_are_filled_where_no_neck_is() -> None:
+    """A badge on a cap; what is as large below the upper third, or much larger, stays."""
+    head = disc(128, 128, 90)
+    for top, side, is_filled in ((60, 20, True), (90, 20, False), (42, 40, False)):
+        torn = head.copy()
+        torn[top : top + side, 118 : 118 + side] = 0.1
+        filled = without_holes(torn)[top : top + side, 118 : 118 + side]
+        assert (filled == 1).all() == is_filled

@@ -16,6 +16,9 @@ FAINT = 0.1
 HOLE = 0.005
 """A hole's largest area, by the mask's: what hair falls around, as a neck, is larger."""
 
+HOLE_ABOVE = 0.03
+"""The same in the mask's upper third, where no neck is: a badge on a cap."""
+
 
 class HeadSegmenter:
     """Says which pixels of a crop belong to the head in its middle.
@@ -85,13 +88,16 @@ def without_holes(mask: FloatArray) -> FloatArray:
     outside = mask <= 0.5
     border = np.pad(np.zeros((len(mask) - 2, len(mask) - 2), bool), 1, constant_values=True)
     holes = outside & ~connected(outside, border)
-    largest = HOLE * (~outside).sum()
+    area = (~outside).sum()
+    rows = np.flatnonzero(~outside.all(axis=1))
     filled = mask.copy()
     while holes.any():
         first = np.zeros_like(holes)
         first.flat[holes.argmax()] = True
         hole = connected(holes, first)
-        if hole.sum() <= largest:
+        last_row = np.flatnonzero(hole.any(axis=1))[-1]
+        is_above = last_row < rows[0] + (rows[-1] + 1 - rows[0]) / 3
+        if hole.sum() <= (HOLE_ABOVE if is_above else HOLE) * area:
             filled[hole] = 1.0
         holes &= ~hole
     return filled

@@ -8,6 +8,9 @@ const FAINT = Math.fround(0.1);
 /** A hole's largest area, by the mask's: what hair falls around, as a neck, is larger. */
 const HOLE = 0.005;
 
+/** The same in the mask's upper third, where no neck is: a badge on a cap. */
+const HOLE_ABOVE = 0.03;
+
 /** Return how much of the middle of the head's box the mask calls head, in [0, 1]. */
 export function shareOfHead(mask: Plane, box: Box, headBox: Box): number {
   const [left, top, right, bottom] = middle(headBox, box, mask.width);
@@ -46,7 +49,10 @@ export function withoutIslands(mask: Plane, box: Box, headBox: Box): Plane {
 export function withoutHoles(mask: Plane): Plane {
   const { width, height } = mask;
   const outside = Uint8Array.from(mask.data, (v) => (v > 0.5 ? 0 : 1));
-  const largest = HOLE * outside.reduce((sum, v) => sum + 1 - v, 0);
+  const area = outside.reduce((sum, v) => sum + 1 - v, 0);
+  const row = (at: number) => Math.floor(at / width);
+  const [first, last] = [row(outside.indexOf(0)), row(outside.lastIndexOf(0))];
+  const third = first + (last + 1 - first) / 3;
   const data = mask.data.slice();
   for (let at = outside.indexOf(1); at >= 0; at = outside.indexOf(1, at)) {
     const [left, top] = [at % width, Math.floor(at / width)];
@@ -58,6 +64,7 @@ export function withoutHoles(mask: Plane): Plane {
       return x === 0 || y === 0 || x === width - 1 || y === height - 1;
     });
     for (const i of pixels) outside[i] = 0;
+    const largest = area * (row(pixels[pixels.length - 1]) < third ? HOLE_ABOVE : HOLE);
     if (!isOpen && pixels.length <= largest) for (const i of pixels) data[i] = 1;
   }
   return { ...mask, data };
