@@ -30,7 +30,7 @@ def network_of(name: str) -> nn.Module:
 
 @cache
 def graph_of(name: str) -> onnx.GraphProto:
-    return _as_onnx(network_of(name)).graph
+    return _as_onnx(network_of(name), 256).graph
 
 
 def parameters(network: nn.Module) -> int:
