@@ -527,14 +527,18 @@ def _hatted(sample: Sample, sources: Sources, rng: Random) -> Sample:
     shape = sample.plane.shape[0], sample.plane.shape[1]
     mask, core, ring = (_hat_mask(shape, over, reach) for reach in (0, -rim, rim))
     plane = np.where(np.asarray(ring), sample.plane & ~np.uint8(KNOWN), sample.plane)
-    in_core = (sample.plane & ~np.uint8(NECK)) | np.uint8(HEAD | KNOWN | PERSON)
     return replace(
         sample,
         photo=np.asarray(Image.composite(worn, photo, mask.filter(ImageFilter.GaussianBlur(1)))),
-        plane=np.where(np.asarray(core), in_core, plane),
+        plane=np.where(np.asarray(core), _as_head(sample.plane), plane),
         boxes=np.array([(left, min(top, over[1]), right, bottom)], np.float32),
         tags=(("hat",),),
     )
+
+
+def _as_head(plane: U8Array) -> U8Array:
+    """Return the bits of a plane all of which is head."""
+    return (plane & ~np.uint8(NECK)) | np.uint8(HEAD | KNOWN | PERSON)
 
 
 HAT_STRETCH = (1.5, 1.25)
@@ -592,13 +596,12 @@ def _put_on(
     rows = np.flatnonzero((shown > 127).any(axis=1))
     if not len(rows):
         return sample
-    head = (sample.plane & ~np.uint8(NECK)) | np.uint8(HEAD | KNOWN | PERSON)
     boxes = sample.boxes.copy()
     boxes[0, 1] = min(boxes[0, 1], rows[0])
     return replace(
         sample,
         photo=_blend(front, sample.photo, shown[..., None].astype(np.float32) / 255),
-        plane=np.where(shown > 127, head, sample.plane),
+        plane=np.where(shown > 127, _as_head(sample.plane), sample.plane),
         boxes=boxes,
     )
 
