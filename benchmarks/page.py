@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -33,10 +33,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 GPU_FLAGS = ["--enable-unsafe-webgpu", "--enable-features=Vulkan"]
 """For Chromium on Linux, which has WebGPU but does not offer it everywhere."""
 
-STAGES = ("decode", "looks", "finder", "segmenter", "cut", "save", "total")
-"""`looks`: all until the masks, `finder` and `segmenter` the networks in it; the refiner's runs are
-in `segmenter`. `save` of the page decodes the photo again and cuts it at its own size if it is over
-2048 pixels a side."""
+NETWORKS = ("finder", "segmenter", "refiner")
+STAGES = ("decode", "looks", *NETWORKS, "cut", "save", "total")
+"""`looks`: all until the masks, the networks included. `save` of the page decodes the photo again
+and cuts it at its own size if it is over 2048 pixels a side."""
 
 
 @contextmanager
@@ -75,15 +75,10 @@ def cut_in_page(page: Page, photo: Path) -> dict[str, float]:
 
 def cut_in_python(cutter: headcut.HeadCutter, photo: Path) -> dict[str, float]:
     clock = StageClock()
-    finder, segmenter, refiner = (
-        part.model  # type: ignore[attr-defined]
-        for part in (cutter.finder, cutter.segmenter, cutter.refiner)
-    )
-    with (
-        patch.object(finder, "run", clock.timed("finder", finder.run)),
-        patch.object(segmenter, "run", clock.timed("segmenter", segmenter.run)),
-        patch.object(refiner, "run", clock.timed("segmenter", refiner.run)),
-    ):
+    with ExitStack() as stack:
+        for name in NETWORKS:
+            model = getattr(cutter, name).model
+            stack.enter_context(patch.object(model, "run", clock.timed(name, model.run)))
         pixels = clock.timed("decode", read_photo)(photo, cutter.limits)
         first = clock.timed("looks", cutter._look)(pixels.pixels)
         seen = [clock.timed("looks", cutter._framed)(pixels.pixels, head) for head in first]
@@ -94,8 +89,8 @@ def cut_in_python(cutter: headcut.HeadCutter, photo: Path) -> dict[str, float]:
 
 def with_total(stage_ms: dict[str, float]) -> dict[str, float]:
     parts = {stage: stage_ms[stage] for stage in STAGES[:-1]}
-    networks = parts["finder"] + parts["segmenter"]
-    return {**parts, "total": sum(parts.values()) - networks}
+    in_looks = sum(parts[name] for name in NETWORKS)
+    return {**parts, "total": sum(parts.values()) - in_looks}
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:

@@ -416,6 +416,14 @@ def test_cache_needs_the_data_only_once(data: Path, tmp_path: Path) -> None:
     assert len(CachedSource(tmp_path / "gone", tmp_path, "scenes", "val")) == 2
 
 
+@pytest.mark.parametrize("index", ["[]", '{"format": 1, "samples": []}'])
+def test_cache_of_another_version_is_refused(index: str, data: Path, tmp_path: Path) -> None:
+    """Its planes lack bits, or hold others: training on them would be of something else."""
+    (tmp_path / "scenes-val.json").write_text(index)
+    with pytest.raises(OptionError, match=f"written by another version; delete {tmp_path}"):
+        CachedSource(data, tmp_path, "scenes", "val")
+
+
 def test_stopped_cache_is_made_anew(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

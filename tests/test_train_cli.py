@@ -76,7 +76,7 @@ def test_samples_draws_a_sheet(network: str, place: Place, tmp_path: Path) -> No
 def test_mine_keeps_mistakes_for_training(models: dict[str, Path], place: Place) -> None:
     assert run("mine", "--finder", models["finder"], *place.folders) == 0
     kept = json.loads((place.root / "cache" / "scenes-train.json").read_text())
-    assert all("mistaken" in row for row in kept)
+    assert all("mistaken" in sample for sample in kept["samples"])
     assert (
         run("samples", place.recipe("finder"), "--sheet", place.root / "s.png", *place.folders) == 0
     )

@@ -14,6 +14,9 @@ from headcut.errors import OptionError, PhotoError
 from headcut.geometry import FloatArray
 from headcut_train.sources import READERS, Reader, Sample
 
+FORMAT = 2
+"""Of the cache files; it grows when what samples hold changes, as the bits of their planes."""
+
 
 class CachedSource(Sequence[Sample]):
     """The samples of one source and split, read from a memory map.
@@ -26,7 +29,8 @@ class CachedSource(Sequence[Sample]):
         reader: what gives the samples, if not the source's in `sources.READERS`.
 
     Raises:
-        OptionError: the data set is missing or damaged, or the cache cannot be written.
+        OptionError: the data set is missing or damaged, or the cache cannot be written, or is of
+            another `FORMAT`.
     """
 
     def __init__(
@@ -42,7 +46,11 @@ class CachedSource(Sequence[Sample]):
                 reason = f"cannot prepare {source}/{split}: {error}"
                 where = "--cache" if reader else "--data and --cache"
                 raise OptionError(f"{data}: {reason}; check {where}") from error
-        self._rows: list[dict[str, Any]] = json.loads(index.read_text())
+        kept = json.loads(index.read_text())
+        if not (isinstance(kept, dict) and kept["format"] == FORMAT):
+            what = f"{index} was written by another version; delete {cache}"
+            raise OptionError(f"{what}, and run `headcut-train mine` again if you had")
+        self._rows: list[dict[str, Any]] = kept["samples"]
         self._pixels = np.memmap(pixels, np.uint8, "r") if self._rows else np.zeros(0, np.uint8)
 
     def __len__(self) -> int:
@@ -113,5 +121,5 @@ def _decoded(samples: Iterable[Sample], pixels: Path) -> list[dict[str, Any]]:
 
 def _write_index(index: Path, rows: list[dict[str, Any]]) -> None:
     part = index.with_suffix(f".part{os.getpid()}")
-    part.write_text(json.dumps(rows))
+    part.write_text(json.dumps({"format": FORMAT, "samples": rows}))
     part.replace(index)

@@ -39,7 +39,7 @@ export interface Opened {
   photo: ImageBitmap;
   size: Size;
   heads: { box: Box }[];
-  /** Milliseconds by stage; `finder` and `segmenter`, with the refiner, are part of `looks`. */
+  /** Milliseconds by stage; `finder`, `segmenter` and `refiner` are part of `looks`. */
   ms: Record<string, number>;
 }
 

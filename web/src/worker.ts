@@ -88,7 +88,7 @@ const work: Work = {
         return timed("finder", () => find(crop));
       },
       segment: (crop) => timed("segmenter", () => segment(crop)),
-      refine: (crop) => timed("segmenter", () => refine(crop)),
+      refine: (crop) => timed("refiner", () => refine(crop)),
     };
     const first = await timed("looks", () => lookForHeads(photo, watched, report));
     const now: Current = { file, photo, fullSize, first, looks: new Map(), cuts: new Map() };
