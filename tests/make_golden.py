@@ -164,6 +164,7 @@ def _masks() -> Iterator[dict[str, Any]]:
             "withoutHoles": packed(without_holes(torn)),
             "share": share_of_head(head, box, head_box),
             "chin": packed(chin_rows(head, neck)),
+            "none": packed(with_neck(head, neck, "none", 2.5)),
             "short": packed(with_neck(head, neck, "short", 2.5)),
             "keep": packed(with_neck(head, neck, "keep", 2.5)),
             "cleanHead": packed(head),

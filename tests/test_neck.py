@@ -46,6 +46,18 @@ def test_neck_is_none_short_or_kept() -> None:
     assert not short[53:].any()
 
 
+def test_what_may_be_neck_is_left_out_with_it() -> None:
+    """A sliver of neck shows; with a neck, nothing is missing between it and the head."""
+    head, neck = masks()
+    head[38:40], neck[38] = 0.9, 0.05
+    neck[39] = 0.1
+    none = with_neck(head, neck, "none", 10)
+    assert (none[:38] == head[:38]).all()
+    np.testing.assert_allclose(none[38], 0.45, rtol=1e-5)
+    assert not none[39:].any()
+    np.testing.assert_allclose(with_neck(head, neck, "keep", 10)[38:40, 30], [0.95, 1])
+
+
 def test_chin_is_where_head_and_neck_meet() -> None:
     rows = chin_rows(*masks())
     assert (rows[20:60] == 40).all()

@@ -16,12 +16,19 @@ SMOOTHED_COLUMNS = 9
 CHIN_POINTS = 16
 """The most points of a chin line."""
 
+CERTAIN_NECK = 0.1
+"""Chance of being neck from which nothing of a pixel stays, where no neck is wanted: a sliver of
+neck shows, and a rim of the chin is not missed. On CelebAMask-HQ 1.9 % of the neck was called head
+for 5.2 %, with 0.003 less IoU; on LFW 3.3 % for 4.1 %, with 0.0006 less."""
+
 FADE_PX = 3.0
 """Over how many pixels of the mask a short neck ends."""
 
 
 def with_neck(head: FloatArray, neck: FloatArray, wanted: Neck, reach_px: float) -> FloatArray:
     """Return the mask of a head with as much of its neck as is wanted.
+
+    Without any, what may be neck is left out of the head, too.
 
     Args:
         head: (S, S) float32 in [0, 1].
@@ -30,7 +37,7 @@ def with_neck(head: FloatArray, neck: FloatArray, wanted: Neck, reach_px: float)
         reach_px: how far a short neck reaches below the chin, in pixels of the mask.
     """
     if wanted == "none":
-        return head
+        return head * np.clip(1 - neck / CERTAIN_NECK, 0, 1)
     if wanted == "short":
         rows = np.arange(len(neck), dtype=np.float32)[:, None]
         end = np.nan_to_num(chin_rows(head, neck) + reach_px, nan=-np.inf)

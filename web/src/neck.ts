@@ -10,15 +10,17 @@ export const NECKS = { none: 0, short: 50, keep: 100 } as const;
 
 export const SHORT_NECK = 0.12;
 const SMOOTHED_COLUMNS = 9;
+const CERTAIN_NECK = 0.1;
 const FADE_PX = 3;
 
 /**
- * Return the mask of a head with as much of its neck as is wanted.
+ * Return the mask of a head with as much of its neck as is wanted; without any, what may be neck
+ * is left out of the head, too.
  *
  * @param shortPx how far a short neck reaches below the chin, in pixels of the mask
  */
 export function withNeck(head: Plane, neck: Plane, wanted: Neck, shortPx: number): Plane {
-  if (wanted === NECKS.none) return head;
+  if (wanted === NECKS.none) return withoutNeck(head, neck);
   const end = wanted === NECKS.keep ? null : endRows(head, neck, wanted, shortPx);
   const mask = newPlane(head.width, head.height);
   for (let y = 0; y < mask.height; y++) {
@@ -29,6 +31,12 @@ export function withNeck(head: Plane, neck: Plane, wanted: Neck, shortPx: number
     }
   }
   return mask;
+}
+
+/** Return the mask of a head without what may be neck. */
+function withoutNeck(head: Plane, neck: Plane): Plane {
+  const data = head.data.map((share, at) => share * Math.max(0, 1 - neck.data[at] / CERTAIN_NECK));
+  return { ...head, data };
 }
 
 /** Return, for each column, the row where the neck is cut off; NaN where none of it stays. */

@@ -124,7 +124,7 @@ describe("masks", () => {
   test("necks end where Python's end", () => {
     for (const { cleanHead, neck, chin, ...wanted } of golden.masks) {
       expect(difference(chinRows(plane(cleanHead), plane(neck)), unpack(chin))).toBe(0);
-      for (const kind of ["short", "keep"] as const) {
+      for (const kind of ["none", "short", "keep"] as const) {
         const made = withNeck(plane(cleanHead), plane(neck), NECKS[kind], 2.5);
         expect(difference(made.data, plane(wanted[kind]).data)).toBeLessThan(1e-6);
       }
