@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,14 @@ def red_cutter(
     limits: PhotoLimits | None = None, neck: Neck = "none", threads: int | None = None
 ) -> HeadCutter:
     return HeadCutter(finder=RedFinder(), segmenter=RedSegmenter(), limits=limits, neck=neck)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _faces_without_a_jaw() -> Iterator[None]:
+    """Drawn faces have none; to look for one would open MediaPipe, which leaves threads behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headcut_train.sources.find_jaw", lambda *_: None)
+        yield
 
 
 @pytest.fixture

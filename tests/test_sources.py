@@ -33,6 +33,7 @@ from headcut.errors import OptionError
 from headcut.find import intersection_over_union
 from headcut_train import sources
 from headcut_train.cache import CachedSource
+from headcut_train.jaw import FoundJaw
 from headcut_train.sources import (
     HEAD,
     KNOWN,
@@ -145,11 +146,44 @@ def test_celebamask_without_a_face_is_left_out(tmp_path: Path) -> None:
     assert read(tmp_path, "celebamask") == []
 
 
+# ---------------------------------------------------------------- jaw lines
+
+
+def _find_jaw_at(monkeypatch: pytest.MonkeyPatch, row: float, confidence: float) -> None:
+    """Let a jaw line be found that is level."""
+    line = np.array([(0, row), (SIDE - 1, row)], np.float32)
+    jaw = FoundJaw(line, chin_px=row, confidence=confidence)
+    monkeypatch.setattr(sources, "find_jaw", lambda *_: jaw)
+
+
+@pytest.mark.parametrize("source", ["lfw_parts", "clothing_coparsing"])
+def test_jaw_line_parts_face_and_neck(
+    source: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one colour in these masks."""
+    column, row = (MIDDLE, 68) if source == "lfw_parts" else (40, 34)
+    _find_jaw_at(monkeypatch, row, 0.6)
+    sample = read(data, source)[0]
+    assert bits(sample, (row - 2, column)) & (HEAD | KNOWN | NECK) == HEAD | KNOWN
+    assert bits(sample, (row, column)) & (HEAD | KNOWN | NECK) == 0
+    assert bits(sample, (row + 2, column)) & (HEAD | KNOWN | NECK) == NECK
+    assert sample.boxes[0][3] == row
+
+
+@pytest.mark.parametrize("source", ["lfw_parts", "clothing_coparsing"])
+def test_doubtful_jaw_line_parts_nothing(
+    source: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = read(data, source)[0]
+    _find_jaw_at(monkeypatch, 50, 0.4)
+    assert (read(data, source)[0].plane == without.plane).all()
+
+
 # ---------------------------------------------------------------- LFW parts
 
 
 def test_lfw_skin_below_the_chin_is_unknown(data: Path) -> None:
-    """Green is face and neck alike: nobody can say which, until below the lowest chin."""
+    """Green is face and neck alike: without a jaw line nobody knows, until below any chin."""
     sample = read(data, "lfw_parts")[0]
     assert bits(sample, FACE) & (HEAD | KNOWN) == HEAD | KNOWN
     assert bits(sample, HAIR) & (HEAD | KNOWN) == HEAD | KNOWN

@@ -14,7 +14,7 @@ from headcut.errors import OptionError, PhotoError
 from headcut.geometry import FloatArray
 from headcut_train.sources import READERS, Reader, Sample
 
-FORMAT = 2
+FORMAT = 3
 """Of the cache files; it grows when what samples hold changes, as the bits of their planes."""
 
 

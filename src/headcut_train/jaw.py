@@ -38,6 +38,9 @@ edge (on 310 masks that people drew, IoU rises by 0.004)."""
 RISE = 0.5
 """How steeply the line rises from an ear's lobe to the border: necks reach up behind the jaw."""
 
+DOUBTFUL = 0.5
+"""Below this confidence nothing is cut along a line before a person accepts it."""
+
 LOOK_PX = 512
 LOOK_BY_HEAD = 1.5
 """Side of the square that the face mesh sees, in pixels and by the head's longer side."""

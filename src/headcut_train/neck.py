@@ -27,7 +27,7 @@ from headcut.geometry import (
 from headcut.model_file import open_model
 from headcut.photo import load_photo
 from headcut.segment import HeadSegmenter
-from headcut_train.jaw import below, find_jaw
+from headcut_train.jaw import DOUBTFUL, below, find_jaw
 from headcut_train.manifest import (
     HEAD_LEVEL,
     NECK_LEVEL,
@@ -39,9 +39,6 @@ from headcut_train.manifest import (
     write_manifest,
 )
 from headcut_train.prepare import LeftOut, as_table, on_all_cores, write_png
-
-DOUBTFUL = 0.5
-"""Below this confidence a pair is put aside until a person accepts it."""
 
 UNSEEN = 0.8
 """Confidence in a cut where skin is not labelled is multiplied by this."""

@@ -23,6 +23,7 @@ from PIL import Image
 from headcut.errors import PhotoError
 from headcut.geometry import BoolArray, FloatArray, U8Array, connected
 from headcut.photo import load_photo
+from headcut_train.jaw import DOUBTFUL, below, find_jaw
 
 HEAD, KNOWN, PERSON, SEARCHED, NECK, HAT = 1, 2, 4, 8, 16, 32
 
@@ -165,12 +166,34 @@ def celebamask(root: Path, split: str) -> Iterator[Sample]:
         )
 
 
-LFW_CHIN = (0.64, 0.72)
-"""In funneled LFW photos chins lie between these shares of the height (looked at: 60 photos)."""
+JAW_EDGE = 0.01
+"""How far from a jaw line, up and down, nobody knows what is neck, as a share of the head's height:
+on 150 portraits of CelebAMask-HQ 0.8 % of the neck lies further above, 1.1 % of the face below."""
 
 
-LFW_NECK = 0.78
-"""Skin below this share of the height is neck; when it was 0.75, some chins were cut off."""
+def parted_by_jaw(photo: U8Array, head: BoolArray) -> tuple[BoolArray, BoolArray, float] | None:
+    """Return the (H, W) pixels surely above a jaw, those surely below, and the chin's row.
+
+    None, where no jaw is found or its line is doubtful.
+
+    Args:
+        photo: (H, W, 3) uint8 sRGB.
+        head: (H, W), the head with its neck.
+
+    Raises:
+        OptionError: MediaPipe is not installed.
+    """
+    jaw = find_jaw(photo, head)
+    if jaw is None or jaw.confidence < DOUBTFUL:
+        return None
+    edge = np.array([0, JAW_EDGE * (jaw.chin_px - np.flatnonzero(head.any(1))[0])], np.float32)
+    above, under = (below(jaw.line + away, head.shape) for away in (-edge, edge))
+    return ~above, under, jaw.chin_px
+
+
+LFW_CHIN = (0.64, 0.72, 0.78)
+"""The highest, the typical and the lowest chin in funneled LFW photos, as shares of the height: for
+those in which no jaw is found."""
 
 LFW_HAT = 0.24
 """A head that begins below this share of the height wears a hat, or is bald (looked at: 48)."""
@@ -182,7 +205,8 @@ LFW_CROWN = 0.18
 def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
     """LFW parts: red hair, green skin with the neck in it, blue the rest, on superpixels.
 
-    Green below the highest chin is unknown to a score; well below the lowest one it is neck.
+    The jaw line parts face and neck; without one, green below the highest chin is unknown to a
+    score, and well below the lowest one it is neck.
     Hats and dark lenses are blue, which is wrong: blue within a face is unknown too, and so is what
     is above or beside a head that begins too low, or wears a hat by `labels/lfw_parts.json`. Masks
     that are "wrong" by that file are left out.
@@ -193,13 +217,17 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
         if path.stem in wrong:
             continue
         hair, skin = label[..., 0] > 127, label[..., 1] > 127
-        rows = np.arange(len(label))[:, None]
-        below = rows >= LFW_CHIN[0] * len(label)
         if not skin.any():
             continue
-        lowest_skin = np.flatnonzero(skin.any(1))[-1] + 1
-        head = hair | (skin & ~below)
-        boxes = skull_box(head, float(min(lowest_skin, LFW_CHIN[1] * len(label))))
+        parted = parted_by_jaw(photo, hair | skin)
+        if parted is None:
+            rows = np.arange(len(label))[:, None]
+            highest, typical, lowest = (share * len(label) for share in LFW_CHIN)
+            lowest_skin = float(np.flatnonzero(skin.any(1))[-1] + 1)
+            parted = rows < highest, rows >= lowest, min(lowest_skin, typical)
+        above, under, chin = parted
+        head = hair | (skin & above)
+        boxes = skull_box(head, chin)
         hat = np.zeros_like(head)
         middle = head[:, int(0.4 * head.shape[1]) : int(0.6 * head.shape[1])].mean(axis=1)
         if path.stem in hats or (middle > 0.5).argmax() > LFW_HAT * len(label):
@@ -211,9 +239,9 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
             np.zeros((len(label) - 2, label.shape[1] - 2), bool), 1, constant_values=True
         )
         outside = connected(~(hair | skin), border)
-        known = (hair | skin | (outside & ~hat)) & ~(skin & below)
+        known = (head | (outside & ~hat)) & ~(skin & ~head)
         searched = around(boxes, head.shape, 0.7)  # others who are in the photo have no box
-        neck = skin & ~head & (rows >= LFW_NECK * len(label))
+        neck = skin & ~head & under
         plane = head * HEAD | known * KNOWN | searched * SEARCHED | neck * NECK
         yield Sample(
             name=f"lfw_parts/{split}/{path.stem}",
@@ -245,9 +273,10 @@ def figaro_hair(root: Path, split: str) -> Iterator[Sample]:
 def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
     """Clothing co-parsing: full-body photos; the face is skin (41), and so are neck and limbs.
 
-    Skin that touches hair, hat or glasses is the face, the neck or a hand: head in its upper
-    part, unknown to a score below; well below the chin, and under it, it is neck. Standing people
-    are 7 to 8 heads tall, which bounds the chin.
+    Skin that touches hair, hat or glasses is the face, the neck or a hand: above the jaw line it is
+    head, below and under the head it is neck, elsewhere unknown to a score. Without a jaw line the
+    upper part is head, and what is well below the chin is neck. Standing people are 7 to 8 heads
+    tall, which bounds the chin.
     """
     folder = root / "clothing_coparsing" / "train"
     for path in _held_out(sorted((folder / "images").iterdir()), split):
@@ -263,14 +292,18 @@ def clothing_coparsing(root: Path, split: str) -> Iterator[Sample]:
         face = connected(skin | worn, worn) & skin
         if not face.any():
             continue
-        lowest = int(np.flatnonzero(face.any(1))[-1]) + 1
-        height = float(np.clip(0.8 * (lowest - top), 0.1 * body, 0.15 * body))
-        head = worn | (face & (rows < top + 0.75 * height))
+        parted = parted_by_jaw(photo, worn | face)
+        if parted is None:
+            lowest = int(np.flatnonzero(face.any(1))[-1]) + 1
+            height = float(np.clip(0.8 * (lowest - top), 0.1 * body, 0.15 * body))
+            parted = rows < top + 0.75 * height, rows >= top + 1.2 * height, top + height
+        above, under, chin = parted
+        head = worn | (face & above)
         known = ~(face & ~head)
-        boxes = skull_box(head, top + height)
-        left, _, right, bottom = boxes[0]
-        under = np.abs(np.arange(label.shape[1]) - (left + right) / 2) < (right - left) / 2
-        neck = face & ~head & (rows >= bottom + 0.2 * height) & under
+        boxes = skull_box(head, chin)
+        left, _, right, _ = boxes[0]
+        between = np.abs(np.arange(label.shape[1]) - (left + right) / 2) < (right - left) / 2
+        neck = face & ~head & under & between
         # Passers-by are not labelled, so only on the person there is surely no other head.
         plane = head * HEAD | known * KNOWN | person * (PERSON | SEARCHED) | neck * NECK
         yield Sample(
