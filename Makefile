@@ -55,9 +55,9 @@ train: .venv/.dev  ## Train the three networks and export them; DATA=folder of t
 	$(BIN)/headcut-train calibrate $(MODELS)/finder.onnx $(TRAIN_DATA)
 
 app-models: .venv/.dev  ## Write the Core ML models of the packaged app
-	$(BIN)/headcut-train export coreml weights/finder.pt --network finder -o $(MODELS)/finder.mlpackage --crops 8
-	$(BIN)/headcut-train export coreml weights/segmenter.pt --network segmenter -o $(MODELS)/segmenter.mlpackage --crops 8
-	$(BIN)/headcut-train export coreml weights/refiner.pt --network segmenter --size 320 -o $(MODELS)/refiner.mlpackage --crops 8
+	$(BIN)/headcut-train export coreml weights/finder.pt -o $(MODELS)/finder.mlpackage --crops 8
+	$(BIN)/headcut-train export coreml weights/segmenter.pt -o $(MODELS)/segmenter.mlpackage --crops 8
+	$(BIN)/headcut-train export coreml weights/refiner.pt -o $(MODELS)/refiner.mlpackage --crops 8
 	$(BIN)/python packaging/models.py $(MODELS)/finder.mlpackage $(MODELS)/segmenter.mlpackage $(MODELS)/refiner.mlpackage
 
 clean:  ## Remove .venv, caches and the built page; training runs stay

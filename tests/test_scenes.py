@@ -48,7 +48,8 @@ def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
 def near_pictures(
     monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int, **others: Sample
 ) -> list[Picture]:
-    monkeypatch.setattr(scenes, "NEAR", replace(scenes.NEAR, mix={"lfw_parts": 1.0}, hidden=0.0))
+    bare = replace(scenes.NEAR, mix={"lfw_parts": 1.0}, hidden=0.0, hats=0.0, behind=0.0)
+    monkeypatch.setattr(scenes, "NEAR", bare)
     monkeypatch.setattr(scenes, "EMPTY_SHARE", 0.0)
     monkeypatch.setattr(scenes, "ALIKE_SHARE", 0.0)  # colours are labels here
     sources = sources_with(lfw_parts=sample, **others)

@@ -91,20 +91,17 @@ def test_train_then_export_gives_models_that_run(models: dict[str, Path]) -> Non
     assert [output.shape for output in segmenter.run(picture)] == [(1, 64, 64), (1, 64, 64)]
 
 
-def test_kept_weights_are_exported_when_their_network_is_named(
+def test_kept_weights_are_exported_as_their_checkpoint(
     models: dict[str, Path], place: Place, tmp_path: Path
 ) -> None:
-    """They are weights alone, so somebody must say of what, and for pictures of which size."""
+    """They say of which network they are, and for pictures of which size; that may be another."""
     kept, path = place.root / "segmenter.pt", tmp_path / "again.onnx"
     command = ["export", "onnx", kept, "-o", path, *FEW, *place.folders]
-    assert run(*command) == 2
-    command += ["--network", "segmenter"]
-    assert run(*command, "--size", 100) == 2
     assert run(*command) == 0
-    assert Model(path).size == 256
-    assert run(*command, "--size", 64) == 0
-    assert Model(path).size == 64
-    assert abs(path.stat().st_size - models["segmenter"].stat().st_size) < 100
+    assert Model(path).metadata == Model(models["segmenter"]).metadata | {"threshold": "0.5"}
+    assert run(*command, "--size", 100) == 2
+    assert run(*command, "--size", 96) == 0
+    assert Model(path).size == 96
 
 
 def test_calibrate_needs_heads_to_learn_from(
@@ -124,8 +121,8 @@ def test_core_ml_export_and_inspect(
     """Both files of one network name the same weights; without data the sample photo will do."""
     kept, path = place.root / "segmenter.pt", tmp_path / "headcut.mlpackage"
     again = tmp_path / "again.onnx"
-    assert run("export", "coreml", kept, "--network", "segmenter", "-o", path, *FEW) == 0
-    assert run("export", "onnx", kept, "--network", "segmenter", "-o", again, *FEW) == 0
+    assert run("export", "coreml", kept, "-o", path, *FEW) == 0
+    assert run("export", "onnx", kept, "-o", again, *FEW) == 0
     said = capsys.readouterr().out
     assert "on 2 crops of the sample photo" in said
     digests = []
@@ -148,7 +145,7 @@ def test_int8_wants_real_photos(
 ) -> None:
     """Ranges of activations from one photo would be wrong for others."""
     monkeypatch.chdir(tmp_path)
-    command = ["export", "onnx", place.root / "segmenter.pt", "--network", "segmenter"]
+    command = ["export", "onnx", place.root / "segmenter.pt"]
     code, line = failed(capsys, *command, "-o", "a.onnx", "--quantize", "int8")
     assert code == 2
     assert "name their folder with --data" in line
@@ -158,7 +155,7 @@ def test_few_bits_are_held_to_the_masks_of_people(
     models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whether two steps of training pass or not, the IoU with them is said."""
-    command = ["export", "coreml", place.root / "segmenter.pt", "--network", "segmenter", *FEW]
+    command = ["export", "coreml", place.root / "segmenter.pt", *FEW]
     run(*command, "-o", tmp_path / "a.mlpackage", "--quantize", "palette6", *place.folders)
     assert "IoU with people" in "".join(capsys.readouterr())
     run(*command, "-o", tmp_path / "b.mlpackage", "--quantize", "fp16", *place.folders)
@@ -176,7 +173,7 @@ def test_missing_coremltools_is_said(
     for name in [name for name in sys.modules if name.startswith("headcut_train.export.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "coremltools", None)
-    command = ["export", "coreml", place.root / "segmenter.pt", "--network", "segmenter"]
+    command = ["export", "coreml", place.root / "segmenter.pt"]
     code, line = failed(capsys, *command, "-o", tmp_path / "a.mlpackage", *FEW)
     assert code == 2
     assert 'pip install -e ".[coreml]"' in line
@@ -185,7 +182,7 @@ def test_missing_coremltools_is_said(
 def test_core_ml_export_under_a_wrong_name(
     models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["export", "coreml", place.root / "segmenter.pt", "--network", "segmenter", *FEW]
+    command = ["export", "coreml", place.root / "segmenter.pt", *FEW]
     code, line = failed(capsys, *command, "-o", tmp_path / "a.onnx")
     assert code == 2
     assert ".mlpackage; choose such a name" in line
@@ -275,28 +272,6 @@ def test_missing_weights_to_start_from(
     code, line = failed(capsys, *command, "--start-from", tmp_path / "none.pt")
     assert code == 1
     assert "none.pt: no such checkpoint" in line
-
-
-def test_export_of_an_unknown_network(
-    models: dict[str, Path], place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
-    kept = place.root / "finder.pt"
-    code, line = failed(
-        capsys, "export", "onnx", kept, "-o", "a.onnx", "--network", "unet", *place.folders
-    )
-    assert code == 2
-    assert "pass --network finder|segmenter|encoder-decoder|lr-aspp" in line
-
-
-def test_export_as_another_network(
-    models: dict[str, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "model.onnx"
-    command = ["export", "onnx", place.root / "finder.pt", "--network", "segmenter", "-o", out]
-    code, line = failed(capsys, *command, *place.folders)
-    assert code == 1
-    assert "not the weights of a Segmenter" in line
-    assert not out.exists()
 
 
 def test_model_that_is_missing_or_not_ours(

@@ -94,9 +94,12 @@ def test_finetune_begins_with_the_shipped_weights_and_resumes(
     state = read_state(out / "last.pt")
     shipped = read_state(Path(__file__).parents[1] / "weights" / "refiner.pt")
     same = [
-        state["network"][name].half().equal(shipped[name]) for name in shipped if "weight" in name
+        state["network"][name].half().equal(value)
+        for name, value in shipped["averaged"].items()
+        if "weight" in name
     ]
     assert all(same)
+    assert state["recipe"]["sizes"] == shipped["recipe"]["sizes"][-1:]
     assert state["step"] == 1
     assert run(*command, *cache) == 0, "there is nothing left to do"
 
@@ -168,7 +171,8 @@ def test_a_finder_does_not_learn_from_pairs(
     workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = tmp_path / "last.pt"
-    torch.save({"recipe": {"network": "finder"}}, weights)
+    recipe = {"network": "finder", "sizes": [(1.0, 256)]}
+    torch.save({"recipe": recipe, "trained_on": [], "averaged": {}}, weights)
     code, line = failed(capsys, "finetune", weights, workshop.manifest, "--out", tmp_path / "run")
     assert (code, "manifests are for segmenters" in line) == (2, True)
 

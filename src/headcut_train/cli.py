@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -48,12 +48,11 @@ from headcut_train.networks import FINDER_STRIDE, NETWORKS, Network
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
 from headcut_train.train import (
+    keep_weights,
     load_weights,
     open_sources,
     read_state,
-    save_weights,
     size_of,
-    sources_of,
     train,
 )
 
@@ -143,7 +142,6 @@ exports = typer.Typer(
 app.add_typer(exports, name="export")
 
 Trained = Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint: runs/NAME/last.pt.")]
-NetworkName = Annotated[str | None, typer.Option(help="Its network, if not in the file.")]
 Licence = Annotated[str, typer.Option(help="Of the weights, for the metadata.")]
 ExportData = Annotated[
     Path | None, typer.Option(help="Folder of the data sets; without: compare on the sample photo.")
@@ -151,10 +149,7 @@ ExportData = Annotated[
 Crops = Annotated[int, typer.Option(min=1, help="Pictures to compare on.")]
 Size = Annotated[
     int | None,
-    typer.Option(
-        min=32,
-        help="Side of its input in pixels, a multiple of 32; else what the file says, or 256.",
-    ),
+    typer.Option(min=32, help="Side of its input in pixels, not the one it was trained at last."),
 ]
 
 
@@ -162,7 +157,6 @@ Size = Annotated[
 def onnx_command(
     model: Trained,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
-    network: NetworkName = None,
     weights: Annotated[Path | None, typer.Option(help="Also keep weights to go on from.")] = None,
     quantize: Annotated[
         Literal["none", "fp16", "int8"], typer.Option(help="Precision of the weights.")
@@ -177,7 +171,7 @@ def onnx_command(
     cache: Cache = CACHE,
 ) -> None:
     """Write an ONNX file, for ONNX Runtime anywhere."""
-    trained = _trained(model, network, size)
+    trained = _trained(model, size)
     real = _export_data(data)
     if quantize == "int8" and real is None:
         raise OptionError("int8 is calibrated on real photos; name their folder with --data")
@@ -191,10 +185,10 @@ def onnx_command(
         calibration=_crops(trained, real, cache, crops, seed=8) if quantize == "int8" else None,
         labelled=_labelled(trained, real, cache, quantize),
         licence=licence,
-        trained_on=trained.sources,
+        trained_on=trained.state["trained_on"],
     )
     if weights:
-        save_weights(trained.network, weights)
+        keep_weights(trained.state, weights)
     typer.echo(f"{out}: {_bytes(out)} bytes, {parity}, on {crops} crops of {_named(real)}")
 
 
@@ -202,7 +196,6 @@ def onnx_command(
 def coreml_command(
     model: Trained,
     out: Annotated[Path, typer.Option("--out", "-o", help=".mlpackage or .mlmodel to write.")],
-    network: NetworkName = None,
     format: Annotated[
         Literal["mlprogram", "neuralnetwork"], typer.Option(help="neuralnetwork: from iOS 14 on.")
     ] = "mlprogram",
@@ -226,7 +219,7 @@ def coreml_command(
     with _coremltools_at_hand():  # imported here, for it takes seconds to load
         from headcut_train.export.coreml_file import export_coreml
 
-    trained = _trained(model, network, size)
+    trained = _trained(model, size)
     real = _export_data(data)
     parity = export_coreml(
         trained.network,
@@ -239,7 +232,7 @@ def coreml_command(
         threshold=threshold,
         labelled=_labelled(trained, real, cache, quantize),
         licence=licence,
-        trained_on=trained.sources,
+        trained_on=trained.state["trained_on"],
     )
     typer.echo(f"{out}: {_bytes(out)} bytes, {parity}, on {crops} crops of {_named(real)}")
 
@@ -346,28 +339,26 @@ def _coremltools_at_hand() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Trained:
-    """A checkpoint's network, its name in `networks.NETWORKS`, and what it was trained on."""
+    """A checkpoint, as from `train.read_state`, its network, and the side of the file's input."""
 
-    name: str
+    state: dict[str, Any]
     network: Network
-    pictures: str
     size: int
-    sources: list[str]
+
+    @property
+    def name(self) -> str:
+        """In `networks.NETWORKS`."""
+        return str(self.state["recipe"]["network"])
 
 
-def _trained(model: Path, network: str | None, size: int | None) -> _Trained:
-    """Read a checkpoint; what is given wins, for kept weights do not say what they are."""
+def _trained(model: Path, size: int | None) -> _Trained:
     state = read_state(model)
-    recipe = state.get("recipe", {})
-    name = network or recipe.get("network")
-    if name not in NETWORKS:
-        raise OptionError(f"{model}: which network? pass --network {'|'.join(NETWORKS)}")
-    trained = NETWORKS[name]()
-    load_weights(trained, model)
+    network = NETWORKS[state["recipe"]["network"]]()
+    load_weights(network, model)
     size = size or size_of(state)
     if size % 32:
         raise OptionError(f"--size {size}: must be a multiple of 32")
-    return _Trained(name, trained, recipe.get("pictures") or name, size, sources_of(state, name))
+    return _Trained(state, network, size)
 
 
 def _export_data(data: Path | None) -> Path | None:
@@ -378,8 +369,8 @@ def _export_data(data: Path | None) -> Path | None:
 def _crops(trained: _Trained, data: Path | None, cache: Path, count: int, seed: int = 9) -> U8Array:
     if data is None:
         return crops_of_sample(trained.size, count, seed)
-    sources = open_sources(data, cache)
-    return crops_of_training(trained.pictures, sources, trained.size, count, seed)
+    pictures = trained.state["recipe"]["pictures"] or trained.name
+    return crops_of_training(pictures, open_sources(data, cache), trained.size, count, seed)
 
 
 def _labelled(trained: _Trained, data: Path | None, cache: Path, quantize: str) -> Labelled:

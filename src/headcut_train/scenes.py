@@ -84,20 +84,20 @@ def _pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
 # ---------------------------------------------------------------- near: one head fills the crop
 
 NEAR_MIX = {
-    "celebamask": 0.37,
+    "celebamask": 0.33,
     "lfw_parts": 0.16,
     "clothing_coparsing": 0.11,
-    "figaro_hair": 0.08,
-    "scut_heads": 0.12,
-    "person_crops": 0.16,
+    "figaro_hair": 0.09,
+    "scut_heads": 0.14,
+    "person_crops": 0.17,
 }
 """Share of each source in near pictures."""
 
 FRAMED_MIX = {
-    "celebamask": 0.7,
-    "lfw_parts": 0.13,
-    "clothing_coparsing": 0.13,
-    "figaro_hair": 0.04,
+    "celebamask": 0.64,
+    "lfw_parts": 0.15,
+    "clothing_coparsing": 0.18,
+    "figaro_hair": 0.03,
 }
 """Share of each source in framed pictures: only where people drew masks, of heads or of hair."""
 
@@ -113,7 +113,7 @@ ALIKE_SHARE = 0.05
 HIDDEN = (0.03, 0.4)
 """How much of a head somebody's body hides, where it hides some."""
 
-HATTED_SHARE = 0.06
+HATTED_SHARE = 0.1
 """Share of near pictures of whole people without a hat in which the head gets somebody else's, if
 who is drawn wears one: about half do."""
 
@@ -159,7 +159,15 @@ class HeadPictures:
     """Stretched here and there."""
 
 
-NEAR = HeadPictures(NEAR_MIX, framed=0.6, frame=(1.05, 1.4), hidden=0.06)
+NEAR = HeadPictures(
+    NEAR_MIX,
+    framed=0.6,
+    frame=(1.05, 1.4),
+    hidden=0.1,
+    beside=0.12,
+    hats=0.15,
+    behind=0.1,
+)
 FRAMED = HeadPictures(
     FRAMED_MIX,
     framed=1.0,

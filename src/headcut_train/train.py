@@ -29,9 +29,9 @@ from tqdm import tqdm
 from headcut.errors import ModelError, OptionError
 from headcut_train.cache import CachedSource
 from headcut_train.losses import LOSSES
-from headcut_train.networks import INPUT_SIZE, NETWORKS
+from headcut_train.networks import NETWORKS
 from headcut_train.recipe import Recipe
-from headcut_train.scenes import PICTURES, SEEN_BY, Sources
+from headcut_train.scenes import PICTURES, Sources
 
 TRAIN_SOURCES = (
     "celebamask",
@@ -193,7 +193,7 @@ def train(
     trained_on = set(sources)
     if start_from is not None:
         state = load_weights(network, start_from)
-        trained_on.update(sources_of(state, recipe.network))
+        trained_on.update(state["trained_on"])
     averaged = copy.deepcopy(network).requires_grad_(False)
     optimizer = Optimizers(network, recipe)
     last, first, rows = out / "last.pt", 0, []
@@ -265,19 +265,13 @@ def _refuse_another_run(
         tqdm.write(f"{last}: this run has ended before; for another, choose another --out")
 
 
-def sources_of(state: dict[str, Any], network: str) -> list[str]:
-    """Return the names of the sources that a checkpoint saw; kept weights saw the project's."""
-    return list(state.get("trained_on", SEEN_BY[network]))
-
-
 def size_of(state: dict[str, Any]) -> int:
-    """Return the side of a checkpoint's last pictures; kept weights do not say it."""
-    sizes = state.get("recipe", {}).get("sizes", ((1.0, INPUT_SIZE),))
-    return int(sizes[-1][1])
+    """Return the side of a checkpoint's last pictures."""
+    return int(state["recipe"]["sizes"][-1][1])
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, or weights as `save_weights` keeps them.
+    """Read a checkpoint, whole or as `keep_weights` keeps it.
 
     Raises:
         ModelError: the file is missing or something else.
@@ -288,13 +282,13 @@ def read_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         raise ModelError(f"{path}: damaged or not a checkpoint; give runs/NAME/last.pt") from error
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not {"recipe", "trained_on", "averaged"} <= state.keys():
         raise ModelError(f"{path}: not a checkpoint; give runs/NAME/last.pt")
     return state
 
 
 def load_weights(network: nn.Module, path: Path) -> dict[str, Any]:
-    """Load the averaged weights of a checkpoint, or weights as `save_weights` keeps them.
+    """Load the averaged weights of a checkpoint, whole or as `keep_weights` keeps it.
 
     Returns what was read, as `read_state` does.
 
@@ -302,23 +296,23 @@ def load_weights(network: nn.Module, path: Path) -> dict[str, Any]:
         ModelError: the file is missing, damaged, or has the weights of another network.
     """
     state = read_state(path)
-    weights = state.get("averaged", state)
     try:
-        network.load_state_dict({name: value.float() for name, value in weights.items()})
+        network.load_state_dict({name: v.float() for name, v in state["averaged"].items()})
     except (RuntimeError, AttributeError) as error:
         wanted = type(network).__name__
         raise ModelError(f"{path}: not the weights of a {wanted}; give another file") from error
     return state
 
 
-def save_weights(network: nn.Module, path: Path) -> None:
-    """Keep a network's weights in half precision, to go on from with `start_from`."""
+def keep_weights(state: dict[str, Any], path: Path) -> None:
+    """Keep of a checkpoint what to export or to go on from: its averaged weights as halves."""
     halves = {
         name: value.half() if value.dtype.is_floating_point else value
-        for name, value in network.state_dict().items()
+        for name, value in state["averaged"].items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(halves, path)
+    kept = {"recipe": state["recipe"], "trained_on": state["trained_on"], "averaged": halves}
+    torch.save(kept, path)
 
 
 def _write_curves(rows: list[list[float]], out: Path) -> None:

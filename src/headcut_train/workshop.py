@@ -115,11 +115,8 @@ def finetune(
     chosen = read_recipe(recipe)
     chosen = replace(chosen, steps=steps) if steps else chosen
     state = read_state(weights)
-    network = state.get("recipe", {}).get("network", chosen.network)
-    chosen = replace(chosen, network=network)
-    if "recipe" in state:
-        chosen = replace(chosen, sizes=((1.0, size_of(state)),))
-    sources = open_manifests(manifest, cache, network)
+    chosen = replace(chosen, network=state["recipe"]["network"], sizes=((1.0, size_of(state)),))
+    sources = open_manifests(manifest, cache, chosen.network)
     last = train(chosen, sources=sources, out=out, start_from=weights, workers=workers)
     typer.echo(last)
 
@@ -134,7 +131,7 @@ def report(
 ) -> None:
     """Score a run's network on held-out pairs, and write one page about it."""
     state = read_state(run / "last.pt")
-    recipe = state.get("recipe", {})
+    recipe = state["recipe"]
     if recipe.get("network") not in set(NETWORKS) - {"finder"}:
         raise OptionError(f"{run}: not a run of a segmenter; choose another")
     scored: list[Scored] = []

@@ -152,7 +152,7 @@ def refuse(path: Path, parity: Parity, limits: Parity) -> None:
 def weights_sha256(network: nn.Module) -> str:
     """Return the sha-256 of a network's weights, in the order of its state.
 
-    Of their halves: so a checkpoint and the weights that `train.save_weights` keeps of it agree.
+    Of their halves: so a checkpoint and the weights that `train.keep_weights` keeps of it agree.
     """
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
