@@ -1,6 +1,6 @@
 """Finish the Core ML models of the packaged app: give them what the ONNX files say of themselves.
 
-    headcut-train export coreml weights/finder.pt --network finder -o FOLDER/finder.mlpackage
+    headcut-train export coreml weights/finder.pt -o FOLDER/finder.mlpackage
     python packaging/models.py FOLDER/finder.mlpackage
 
 Thresholds and the finder's calibration are fitted after an export and live in the ONNX file alone.

@@ -251,6 +251,16 @@ def test_missing_or_damaged_checkpoint_is_refused_in_one_line(
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize("state", [[], {}, {"network": "unet"}, {"network": "finder"}])
+def test_checkpoint_of_another_version_is_refused(state: object, tmp_path: Path) -> None:
+    """Weights alone, as they were kept once, and networks that are no more."""
+    path = tmp_path / "last.pt"
+    whole = {"recipe": state, "trained_on": [], "averaged": {}}
+    torch.save(whole if state == {"network": "unet"} else state, path)
+    with pytest.raises(ModelError, match="not a checkpoint of this version"):
+        read_state(path)
+
+
 def test_weights_of_another_network_are_refused(finished: Path) -> None:
     with pytest.raises(ModelError, match="not the weights of a Finder") as error:
         load_weights(NETWORKS["finder"](), finished)

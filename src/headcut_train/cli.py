@@ -157,7 +157,9 @@ Size = Annotated[
 def onnx_command(
     model: Trained,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
-    weights: Annotated[Path | None, typer.Option(help="Also keep weights to go on from.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Also keep its weights, to go on from.")
+    ] = None,
     quantize: Annotated[
         Literal["none", "fp16", "int8"], typer.Option(help="Precision of the weights.")
     ] = "fp16",
@@ -369,7 +371,7 @@ def _export_data(data: Path | None) -> Path | None:
 def _crops(trained: _Trained, data: Path | None, cache: Path, count: int, seed: int = 9) -> U8Array:
     if data is None:
         return crops_of_sample(trained.size, count, seed)
-    pictures = trained.state["recipe"]["pictures"] or trained.name
+    pictures = trained.state["recipe"].get("pictures") or trained.name
     return crops_of_training(pictures, open_sources(data, cache), trained.size, count, seed)
 
 

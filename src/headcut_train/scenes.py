@@ -1080,15 +1080,6 @@ def centre_maps(
     return target, weight[None], box_weight
 
 
-_NEAR_SOURCES = sorted({*NEAR_MIX, *EMPTY_MIX})
-SEEN_BY = {
-    "finder": sorted({*FAR_MIX} - {"composed"}),
-    "segmenter": _NEAR_SOURCES,
-    "encoder-decoder": _NEAR_SOURCES,
-    "lr-aspp": _NEAR_SOURCES,
-}
-"""The sources of each network's pictures."""
-
 PICTURES = {
     "finder": far_picture,
     "segmenter": near_picture,

@@ -187,8 +187,8 @@ def parted_by_jaw(photo: U8Array, head: BoolArray) -> tuple[BoolArray, BoolArray
     if jaw is None or jaw.confidence < DOUBTFUL:
         return None
     edge = np.array([0, JAW_EDGE * (jaw.chin_px - np.flatnonzero(head.any(1))[0])], np.float32)
-    above, under = (below(jaw.line + away, head.shape) for away in (-edge, edge))
-    return ~above, under, jaw.chin_px
+    above = ~below(jaw.line - edge, head.shape)
+    return above, below(jaw.line + edge, head.shape), jaw.chin_px
 
 
 LFW_CHIN = (0.64, 0.72, 0.78)
@@ -239,7 +239,7 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
             np.zeros((len(label) - 2, label.shape[1] - 2), bool), 1, constant_values=True
         )
         outside = connected(~(hair | skin), border)
-        known = (head | (outside & ~hat)) & ~(skin & ~head)
+        known = head | (outside & ~hat)
         searched = around(boxes, head.shape, 0.7)  # others who are in the photo have no box
         neck = skin & ~head & under
         plane = head * HEAD | known * KNOWN | searched * SEARCHED | neck * NECK

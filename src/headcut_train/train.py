@@ -274,7 +274,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """Read a checkpoint, whole or as `keep_weights` keeps it.
 
     Raises:
-        ModelError: the file is missing or something else.
+        ModelError: the file is missing, something else, or of another version.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such checkpoint; train one first")
@@ -282,8 +282,9 @@ def read_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         raise ModelError(f"{path}: damaged or not a checkpoint; give runs/NAME/last.pt") from error
-    if not isinstance(state, dict) or not {"recipe", "trained_on", "averaged"} <= state.keys():
-        raise ModelError(f"{path}: not a checkpoint; give runs/NAME/last.pt")
+    known = isinstance(state, dict) and {"recipe", "trained_on", "averaged"} <= state.keys()
+    if not known or state["recipe"].get("network") not in NETWORKS:
+        raise ModelError(f"{path}: not a checkpoint of this version; give another, or train anew")
     return state
 
 

@@ -98,7 +98,8 @@ def finetune(
         str, typer.Argument(metavar="FROM", help="Kept weights by name (refiner), or a .pt.")
     ],
     manifest: Annotated[list[Path], typer.Argument(help="Manifests to train on.")],
-    recipe: Annotated[Path, typer.Option(help="What to do.")] = CHECKOUT / "recipes/finetune.toml",
+    recipe: Annotated[Path, typer.Option(help="What to do; sizes are the weights'.")] = CHECKOUT
+    / "recipes/finetune.toml",
     out: Annotated[Path, typer.Option(help="Folder of the run; resumes it.")] = Path(
         "runs/finetune"
     ),

@@ -98,7 +98,7 @@ def export_coreml(
             network without masks it is noted in the metadata only.
         labelled: crops with people's masks, on which the file must be as good as the network.
         licence: of the weights, for the metadata.
-        trained_on: names of the sources that it saw; none: the project's.
+        trained_on: names of the sources that it saw.
 
     Raises:
         OptionError: the path has the wrong ending, or the network has no mask to be an image.

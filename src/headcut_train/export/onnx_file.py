@@ -81,7 +81,7 @@ def export_onnx(
             ranges for int8; `crops` if not given.
         labelled: crops with people's masks, on which the file must be as good as the network.
         licence: of the weights, for the metadata.
-        trained_on: names of the sources that it saw; none: the project's.
+        trained_on: names of the sources that it saw.
 
     Raises:
         ModelError: the file differs from the network, or has an operator that ONNX Runtime Web

@@ -19,7 +19,6 @@ from headcut.geometry import FloatArray, U8Array
 from headcut_train.export.crops import Labelled
 from headcut_train.metrics import iou
 from headcut_train.networks import Network
-from headcut_train.scenes import SEEN_BY
 
 RESEARCH = "research use only: some of the training photos are for non-commercial research"
 """Licence of weights trained on the project's own data sets."""
@@ -179,7 +178,7 @@ def metadata_of(
         size: side of its input in pixels.
         threshold: the probability from which an answer counts as yes.
         licence: of the weights.
-        trained_on: names of the sources it saw; none: the project's.
+        trained_on: names of the sources it saw.
     """
     return {
         "name": f"headcut-{name}",
@@ -187,7 +186,7 @@ def metadata_of(
         "version": headcut.__version__,
         "size": str(size),
         "threshold": f"{threshold:g}",
-        "trained_on": ", ".join(trained_on or SEEN_BY[name]),
+        "trained_on": ", ".join(trained_on),
         "licence": licence,
         "weights_sha256": weights_sha256(network),
     }
