@@ -26,7 +26,7 @@ from headcut.geometry import (
     shrunk_to,
     wider_box,
 )
-from headcut.neck import chin_rows, with_neck
+from headcut.neck import chin_rows, with_neck, without_dents
 from headcut.photo import Photo
 from headcut.pipeline import HeadCutter, SeenHead, cut_one
 from headcut.segment import share_of_head, without_holes, without_islands
@@ -147,6 +147,7 @@ def _masks() -> Iterator[dict[str, Any]]:
     neck = np.zeros_like(head)
     neck[18:30, 11:20] = (1 - head[18:30, 11:20]) * 0.9
     spotted = np.maximum(head, disc(MASK_PX, 29, 29, 2))
+    dented = np.array([np.nan, 5, 2, np.nan, 1, 8, 9, 8, 4, 6], np.float32)
     torn = head.copy()
     torn[10, 12], torn[14:17, 15:18], torn[12, :9] = 0.3, 0.2, 0.1  # small, large, open
     torn[7:9, 14:16] = 0.2  # small for where it is
@@ -164,6 +165,8 @@ def _masks() -> Iterator[dict[str, Any]]:
             "withoutHoles": packed(without_holes(torn)),
             "share": share_of_head(head, box, head_box),
             "chin": packed(chin_rows(head, neck)),
+            "dented": packed(dented),
+            "withoutDents": packed(without_dents(dented).astype(np.float32)),
             "none": packed(with_neck(head, neck, "none", 2.5)),
             "short": packed(with_neck(head, neck, "short", 2.5)),
             "keep": packed(with_neck(head, neck, "keep", 2.5)),

@@ -10,7 +10,7 @@ import pytest
 from conftest import Headcut, files, picture, red_cutter
 from PIL import Image, ImageDraw
 
-from headcut.neck import chin_line, chin_rows, with_neck
+from headcut.neck import chin_line, chin_rows, with_neck, without_dents
 
 BLUE = (0, 0, 255)
 
@@ -82,6 +82,16 @@ def test_chin_goes_on_where_the_neck_does_not_touch_the_head() -> None:
     assert (np.diff(rows[28:42]) <= 0).all()
     assert (rows[42:60] == 30).all()
     assert with_neck(head, neck, "short", 10)[42, 20:40].all()
+
+
+def test_line_without_dents_goes_straight_over_them() -> None:
+    """From the nape below an ear to the chin; where it bends downwards it stays."""
+    nan = np.nan
+    line = np.array([nan, 5, 2, nan, 1, 8, 9, 8, 4, 6], np.float32)
+    straight = [nan, 5, 5.8, nan, 7.4, 8.2, 9, 8, 7, 6]
+    np.testing.assert_allclose(without_dents(line), straight)
+    assert np.isnan(without_dents(np.full(3, nan, np.float32))).all()
+    np.testing.assert_array_equal(without_dents(np.array([nan, 3], np.float32)), [nan, 3])
 
 
 def test_neck_that_touches_no_head_has_no_chin() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headcut.geometry import Box, FloatArray
 from headcut.options import Neck
@@ -39,8 +40,8 @@ def with_neck(head: FloatArray, neck: FloatArray, wanted: Neck, reach_px: float)
     if wanted == "none":
         return head * np.clip(1 - neck / CERTAIN_NECK, 0, 1)
     if wanted == "short":
-        rows = np.arange(len(neck), dtype=np.float32)[:, None]
-        end = np.nan_to_num(chin_rows(head, neck) + reach_px, nan=-np.inf)
+        rows = np.arange(len(neck))[:, None]
+        end = np.nan_to_num(without_dents(chin_rows(head, neck)) + reach_px, nan=-np.inf)
         neck = neck * np.clip((end - rows) / FADE_PX + 0.5, 0, 1).astype(np.float32)
     return np.minimum(head + neck, 1.0)
 
@@ -69,6 +70,31 @@ def chin_rows(head: FloatArray, neck: FloatArray) -> FloatArray:
         columns[gaps], columns[known], smooth[known], left=np.nan, right=np.nan
     )
     return smooth.astype(np.float32)
+
+
+def without_dents(rows: FloatArray) -> NDArray[np.float64]:
+    """Return a line, by columns, with straight pieces where it bends upwards: its hull from below.
+
+    In profile a chin line climbs to the ear and falls to the nape; a neck cut along it looks torn.
+
+    Args:
+        rows: (S,) row in each column, NaN where the line is not; there the answer has NaN, too.
+    """
+    columns = np.flatnonzero(~np.isnan(rows))
+    line = rows.astype(np.float64)
+    corners: list[int] = []
+    for column in columns:
+        while len(corners) > 1:
+            first, last = corners[-2:]
+            if (line[last] - line[first]) * (column - first) > (line[column] - line[first]) * (
+                last - first
+            ):
+                break  # the last corner sticks out downwards
+            corners.pop()
+        corners.append(int(column))
+    if corners:
+        line[columns] = np.interp(columns, corners, line[corners])
+    return line
 
 
 def chin_line(head: FloatArray, neck: FloatArray, box: Box) -> list[tuple[float, float]]:

@@ -40,9 +40,13 @@ function withoutNeck(head: Plane, neck: Plane): Plane {
 }
 
 /** Return, for each column, the row where the neck is cut off; NaN where none of it stays. */
-function endRows(head: Plane, neck: Plane, wanted: Neck, shortPx: number): Float32Array {
-  const chin = chinRows(head, neck);
-  if (wanted <= NECKS.short) return chin.map((row) => row + (shortPx * wanted) / NECKS.short);
+function endRows(head: Plane, neck: Plane, wanted: Neck, shortPx: number): number[] {
+  const line = Array.from(chinRows(head, neck));
+  const chin = withoutDents(line);
+  if (wanted <= NECKS.short) {
+    const share = wanted / NECKS.short;
+    return line.map((row, x) => row + (chin[x] - row + shortPx) * share);
+  }
   // Beyond short, what is beside the chin comes too: cut off as the columns next to it are.
   const share = (wanted - NECKS.short) / (NECKS.keep - NECKS.short);
   const start = chin.map((row, x) => (Number.isNaN(row) ? nearestOf(chin, x) : row + shortPx));
@@ -51,8 +55,35 @@ function endRows(head: Plane, neck: Plane, wanted: Neck, shortPx: number): Float
   return start.map((row) => row + share * longest);
 }
 
+/**
+ * Return a line, by columns, with straight pieces where it bends upwards: its hull from below.
+ *
+ * In profile a chin line climbs to the ear and falls to the nape; a neck cut along it looks torn.
+ */
+export function withoutDents(rows: number[]): number[] {
+  const corners: number[] = [];
+  rows.forEach((row, x) => {
+    if (Number.isNaN(row)) return;
+    while (corners.length > 1) {
+      const [first, last] = corners.slice(-2);
+      const sticksOut =
+        (rows[last] - rows[first]) * (x - first) > (row - rows[first]) * (last - first);
+      if (sticksOut) break;
+      corners.pop();
+    }
+    corners.push(x);
+  });
+  let next = 1;
+  return rows.map((row, x) => {
+    if (Number.isNaN(row) || corners.length < 2) return row;
+    while (corners[next] < x) next++;
+    const [left, right] = [corners[next - 1], corners[next]];
+    return rows[left] + ((rows[right] - rows[left]) / (right - left)) * (x - left);
+  });
+}
+
 /** Return the row of the nearest column that has one; NaN if none has. */
-function nearestOf(rows: Float32Array, x: number): number {
+function nearestOf(rows: number[], x: number): number {
   for (let step = 1; step < rows.length; step++) {
     for (const row of [rows[x - step], rows[x + step]]) if (row >= 0) return row;
   }

@@ -22,7 +22,7 @@ import {
   pasteAlpha,
   widerBox,
 } from "../src/geometry";
-import { chinRows, NECKS, withNeck } from "../src/neck";
+import { chinRows, NECKS, withNeck, withoutDents } from "../src/neck";
 import { alphaOf, cutOut, lookAgain, lookForHeads, type Networks } from "../src/pipeline";
 import { newPicture, newPlane, type Picture, type Plane, shrunkTo } from "../src/resample";
 import { shareOfHead, withoutHoles, withoutIslands } from "../src/segment";
@@ -122,8 +122,10 @@ describe("masks", () => {
   });
 
   test("necks end where Python's end", () => {
-    for (const { cleanHead, neck, chin, ...wanted } of golden.masks) {
+    for (const { cleanHead, neck, chin, dented, withoutDents: level, ...wanted } of golden.masks) {
       expect(difference(chinRows(plane(cleanHead), plane(neck)), unpack(chin))).toBe(0);
+      const made = new Float32Array(withoutDents(Array.from(unpack(dented))));
+      expect(difference(made, unpack(level))).toBeLessThan(1e-6);
       for (const kind of ["none", "short", "keep"] as const) {
         const made = withNeck(plane(cleanHead), plane(neck), NECKS[kind], 2.5);
         expect(difference(made.data, plane(wanted[kind]).data)).toBeLessThan(1e-6);
