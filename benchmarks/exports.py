@@ -28,7 +28,7 @@ from headcut_train.export.parity import Parity
 from headcut_train.networks import INPUT_SIZE, NETWORKS
 from headcut_train.recipe import Recipe
 from headcut_train.scenes import Sources
-from headcut_train.train import load_weights, open_sources, train
+from headcut_train.train import load_network, open_sources, train
 
 RATES = {"encoder-decoder": 5e-4, "lr-aspp": 1.5e-3}
 """Of the networks trained here; the first has no norms to hold a larger one."""
@@ -52,8 +52,7 @@ def trained_network(name: str, weights: Path, sources: Sources, steps: int) -> n
             sizes=((0.8, 128), (1.0, 256)),
         )
         path = train(recipe, sources=sources, out=Path("runs/exports") / name, workers=0)
-    network = NETWORKS[name]()
-    load_weights(network, path)
+    network, _ = load_network(path)
     return network.eval()
 
 

@@ -183,7 +183,7 @@ def test_a_run_that_has_no_place_is_one_line(
     file = tmp_path / "file"
     file.touch()
     command = ["train", workshop.recipe(), "--manifest", workshop.manifest, "--out", file]
-    code, line = failed(capsys, *command)
+    code, line = failed(capsys, *command, "--cache", tmp_path / "cache")
     assert (code, f"{file}: " in line, "choose another place" in line) == (1, True, True)
 
 

@@ -80,16 +80,16 @@ def without_dents(rows: FloatArray) -> NDArray[np.float64]:
     Args:
         rows: (S,) row in each column, NaN where the line is not; there the answer has NaN, too.
     """
-    columns = np.flatnonzero(~np.isnan(rows))
     line = rows.astype(np.float64)
+
+    def sticks_out(a: int, b: int, c: int) -> bool:
+        """Whether the line is lower at b than straight from a to c."""
+        return bool((line[b] - line[a]) * (c - a) > (line[c] - line[a]) * (b - a))
+
+    columns = np.flatnonzero(~np.isnan(rows))
     corners: list[int] = []
     for column in columns:
-        while len(corners) > 1:
-            first, last = corners[-2:]
-            if (line[last] - line[first]) * (column - first) > (line[column] - line[first]) * (
-                last - first
-            ):
-                break  # the last corner sticks out downwards
+        while len(corners) > 1 and not sticks_out(corners[-2], corners[-1], column):
             corners.pop()
         corners.append(int(column))
     if corners:

@@ -44,14 +44,13 @@ from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
 from headcut_train.manifest import open_manifests
 from headcut_train.mistakes import MINED_SOURCES, TRAPPED, mined
-from headcut_train.networks import FINDER_STRIDE, NETWORKS, Network
+from headcut_train.networks import FINDER_STRIDE, Network
 from headcut_train.recipe import read_recipe
 from headcut_train.scenes import PICTURES, Picture
 from headcut_train.train import (
     keep_weights,
-    load_weights,
+    load_network,
     open_sources,
-    read_state,
     size_of,
     train,
 )
@@ -354,9 +353,7 @@ class _Trained:
 
 
 def _trained(model: Path, size: int | None) -> _Trained:
-    state = read_state(model)
-    network = NETWORKS[state["recipe"]["network"]]()
-    load_weights(network, model)
+    network, state = load_network(model)
     size = size or size_of(state)
     if size % 32:
         raise OptionError(f"--size {size}: must be a multiple of 32")

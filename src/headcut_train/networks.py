@@ -8,6 +8,7 @@ ONNX Runtime, ONNX Runtime Web and Core ML share.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import ClassVar
 
@@ -271,6 +272,14 @@ class LrAspp(Network):
         up = F.interpolate(self.narrow(coarse) * weight, scale_factor=2.0, mode="bilinear")
         mask = self.head(up) + self.fine_head(fine)
         return F.interpolate(mask, scale_factor=8.0, mode="bilinear")
+
+
+def halves_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights by name as they are kept: real numbers in half precision."""
+    return {
+        name: value.half() if value.dtype.is_floating_point else value
+        for name, value in weights.items()
+    }
 
 
 NETWORKS: dict[str, type[Network]] = {

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from headcut.errors import ModelError, OptionError
 from headcut_train.cache import CachedSource
 from headcut_train.losses import LOSSES
-from headcut_train.networks import NETWORKS
+from headcut_train.networks import NETWORKS, Network, halves_of
 from headcut_train.recipe import Recipe
 from headcut_train.scenes import PICTURES, Sources
 
@@ -297,23 +297,35 @@ def load_weights(network: nn.Module, path: Path) -> dict[str, Any]:
         ModelError: the file is missing, damaged, or has the weights of another network.
     """
     state = read_state(path)
+    _load(network, state, path)
+    return state
+
+
+def load_network(path: Path) -> tuple[Network, dict[str, Any]]:
+    """Return the network that a checkpoint is of, with its averaged weights, and what was read.
+
+    Raises:
+        ModelError: as in `load_weights`.
+    """
+    state = read_state(path)
+    network = NETWORKS[state["recipe"]["network"]]()
+    _load(network, state, path)
+    return network, state
+
+
+def _load(network: nn.Module, state: dict[str, Any], path: Path) -> None:
     try:
         network.load_state_dict({name: v.float() for name, v in state["averaged"].items()})
     except (RuntimeError, AttributeError) as error:
         wanted = type(network).__name__
         raise ModelError(f"{path}: not the weights of a {wanted}; give another file") from error
-    return state
 
 
 def keep_weights(state: dict[str, Any], path: Path) -> None:
     """Keep of a checkpoint what to export or to go on from: its averaged weights as halves."""
-    halves = {
-        name: value.half() if value.dtype.is_floating_point else value
-        for name, value in state["averaged"].items()
-    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"recipe": state["recipe"], "trained_on": state["trained_on"], "averaged": halves}
-    torch.save(kept, path)
+    kept = {name: state[name] for name in ("recipe", "trained_on")}
+    torch.save({**kept, "averaged": halves_of(state["averaged"])}, path)
 
 
 def _write_curves(rows: list[list[float]], out: Path) -> None:

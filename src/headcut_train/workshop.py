@@ -12,7 +12,6 @@ from typing import Annotated
 
 import torch
 import typer
-from torch import nn
 
 from headcut.errors import OptionError
 from headcut.find import HeadFinder
@@ -27,12 +26,11 @@ from headcut_train.export.crops import crops_of_sample
 from headcut_train.export.onnx_file import export_onnx
 from headcut_train.layouts import LAYOUTS
 from headcut_train.manifest import open_manifests
-from headcut_train.networks import NETWORKS
 from headcut_train.prepare import as_table, prepare
 from headcut_train.recipe import read_recipe
 from headcut_train.report import Scored, compared, report_page
 from headcut_train.sources import Sample
-from headcut_train.train import load_weights, read_state, size_of, train
+from headcut_train.train import load_network, read_state, size_of, train
 
 app = typer.Typer()
 
@@ -131,15 +129,13 @@ def report(
     limit: Annotated[int | None, typer.Option(help="Photos a set at the most.")] = None,
 ) -> None:
     """Score a run's network on held-out pairs, and write one page about it."""
-    state = read_state(run / "last.pt")
+    network, state = load_network(run / "last.pt")
     recipe = state["recipe"]
-    if recipe.get("network") not in set(NETWORKS) - {"finder"}:
+    if recipe["network"] == "finder":
         raise OptionError(f"{run}: not a run of a segmenter; choose another")
     scored: list[Scored] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        network: nn.Module = NETWORKS[recipe["network"]]()
-        load_weights(network, run / "last.pt")
         crops = crops_of_sample(size_of(state), 8, 9)
         export_onnx(network, recipe["network"], path, threshold=0.5, crops=crops)
         table = score_model(

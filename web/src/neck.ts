@@ -61,14 +61,15 @@ function endRows(head: Plane, neck: Plane, wanted: Neck, shortPx: number): numbe
  * In profile a chin line climbs to the ear and falls to the nape; a neck cut along it looks torn.
  */
 export function withoutDents(rows: number[]): number[] {
+  // Whether the line is lower at b than straight from a to c.
+  const sticksOut = (a: number, b: number, c: number) =>
+    (rows[b] - rows[a]) * (c - a) > (rows[c] - rows[a]) * (b - a);
   const corners: number[] = [];
   rows.forEach((row, x) => {
     if (Number.isNaN(row)) return;
     while (corners.length > 1) {
       const [first, last] = corners.slice(-2);
-      const sticksOut =
-        (rows[last] - rows[first]) * (x - first) > (row - rows[first]) * (last - first);
-      if (sticksOut) break;
+      if (sticksOut(first, last, x)) break;
       corners.pop();
     }
     corners.push(x);

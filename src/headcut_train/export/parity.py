@@ -18,7 +18,7 @@ from headcut.find import PROPOSED
 from headcut.geometry import FloatArray, U8Array
 from headcut_train.export.crops import Labelled
 from headcut_train.metrics import iou
-from headcut_train.networks import Network
+from headcut_train.networks import Network, halves_of
 
 RESEARCH = "research use only: some of the training photos are for non-commercial research"
 """Licence of weights trained on the project's own data sets."""
@@ -154,8 +154,7 @@ def weights_sha256(network: nn.Module) -> str:
     Of their halves: so a checkpoint and the weights that `train.keep_weights` keeps of it agree.
     """
     digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        kept = value.half() if value.dtype.is_floating_point else value
+    for name, kept in halves_of(network.state_dict()).items():
         digest.update(name.encode())
         digest.update(kept.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
