@@ -29,7 +29,7 @@ from headcut.geometry import (
 from headcut.neck import chin_rows, with_neck, without_dents
 from headcut.photo import Photo
 from headcut.pipeline import HeadCutter, SeenHead, cut_one
-from headcut.segment import share_of_head, without_holes, without_islands
+from headcut.segment import share_of_head, shared_share, without_holes, without_islands
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden.json"
@@ -154,6 +154,7 @@ def _masks() -> Iterator[dict[str, Any]]:
     for box in ((-10.0, 5.5, 70.0, 85.5), (40.0, 20.0, 58.0, 38.0)):
         side = box[2] - box[0]
         head_box = (box[0] + side / 4, box[1] + side / 5, box[2] - side / 3, box[3] - side / 3)
+        beside = (box[0] + side / 7, box[1] - side / 9, box[2] + side / 5, box[3] - side / 19)
         alpha, covered = paste_alpha(head, box, (90, 120))
         yield {
             "box": box,
@@ -164,6 +165,7 @@ def _masks() -> Iterator[dict[str, Any]]:
             "torn": packed(torn),
             "withoutHoles": packed(without_holes(torn)),
             "share": share_of_head(head, box, head_box),
+            "beside": {"box": beside, "share": shared_share(head, box, head_box, head, beside)},
             "chin": packed(chin_rows(head, neck)),
             "dented": packed(dented),
             "withoutDents": packed(without_dents(dented).astype(np.float32)),

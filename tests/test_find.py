@@ -413,6 +413,7 @@ def test_parts_of_a_surer_head_are_dropped_and_heads_side_by_side_are_not() -> N
     assert without_parts([face, ear]) == [face]
     assert without_parts([body, face]) == [face]
     assert without_parts([face, friend]) == [face, friend]
+    assert without_parts([face, ear], lambda *_: False) == [face, ear]
 
 
 def head_of(height_px: float, confidence: float) -> Head:

@@ -14,7 +14,7 @@ from PIL import Image
 import headcut
 from headcut import CutOut, HeadCutter, PhotoError, PhotoLimits
 from headcut.find import Head
-from headcut.geometry import FloatArray, U8Array
+from headcut.geometry import Box, FloatArray, U8Array
 from headcut.photo import read_photo
 from headcut.pipeline import SeenHead, cut_one
 
@@ -167,6 +167,24 @@ def test_doubtful_head_counts_beside_a_sure_one(threshold: float, count: int) ->
     finder.threshold = threshold
     cutter = HeadCutter(finder=finder, segmenter=RedSegmenter())
     assert len(cutter.cut(picture(60, 220))) == count
+
+
+CHILD, EAR = (190.0, 82.0, 226.0, 118.0), (90.0, 80.0, 125.0, 115.0)
+
+
+@pytest.mark.parametrize(("inner", "count"), [(CHILD, 2), (EAR, 1)])
+def test_head_in_the_box_of_a_larger_one_is_its_part_only_in_its_mask(
+    inner: Box, count: int
+) -> None:
+    """Long hair makes a mother's box wide: it holds the child beside her, and her own ear."""
+
+    class BothFinder(RedFinder):
+        def find(self, photo: U8Array) -> list[Head]:
+            return [Head((0.0, 40.0, 230.0, 160.0), 0.9), Head(inner, 0.8)]
+
+    photo = picture(90, radius=60)
+    photo.paste(picture(20, width=40, height=40, radius=18), (188, 80))
+    assert len(HeadCutter(finder=BothFinder(), segmenter=RedSegmenter()).cut(photo)) == count
 
 
 class HesitantSegmenter(RedSegmenter):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ OVERLAP_OF_ONE_HEAD = 0.45
 """Two boxes with a larger intersection over union are the same head, found twice."""
 
 PART_OF_ONE_HEAD = 0.8
-"""A box with a larger share of itself inside another is an ear or a mouth taken for a head."""
+"""A box with a larger share of itself inside another may be an ear or a mouth taken for a head."""
 
 FAINT = 0.05
 """Confidence below which a look has no opinion."""
@@ -58,10 +58,11 @@ the finder's average precision rose from 0.44 without any to 0.73; in single one
 SEEN_PX = 1024
 """`searched_side` of what is looked at: even closer looks are shrunk, so more would not be seen."""
 
-IN_COMPANY, COMPANY_HEIGHT = 0.4, 3
+IN_COMPANY, COMPANY_HEIGHT = 0.4, 4
 """Share of the threshold that is enough where another head is sure, and by how much the tallest of
 the sure ones may be taller: people come together. In ordinary photos recall rose from 0.50 to 0.56
-with 0.04 false heads a photo more; no photo without people has a head for that."""
+with 0.04 false heads a photo more; no photo without people has a head for that. With 3 instead of
+4, in lecture halls 15 heads of 1504 fewer are found, and 7 false ones."""
 
 WORTH_TILES_PX = 320
 """In photos with a longer side, tiles show more than the look at the whole does."""
@@ -371,9 +372,20 @@ def _height(head: Head) -> float:
     return head.box_px[3] - head.box_px[1]
 
 
-def without_parts(heads: list[Head]) -> list[Head]:
-    """Return the heads that are neither a part of a surer one nor around one; order is kept."""
-    return [head for head in heads if not any(_is_part(head, other) for other in heads)]
+def without_parts(
+    heads: list[Head], are_one: Callable[[Head, Head], bool] = lambda *_: True
+) -> list[Head]:
+    """Return the heads that are neither a part of a surer one nor around one; order is kept.
+
+    Args:
+        heads: of one photo.
+        are_one: whether what shows of two is one head, asked where one's box lies in the other's.
+    """
+    return [
+        head
+        for head in heads
+        if not any(_is_part(head, other) and are_one(head, other) for other in heads)
+    ]
 
 
 def _is_part(head: Head, other: Head) -> bool:

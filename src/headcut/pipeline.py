@@ -36,7 +36,13 @@ from headcut.model_file import open_model
 from headcut.neck import SHORT_NECK, chin_line, with_neck
 from headcut.options import NECKS, Neck, PhotoLimits, require_known
 from headcut.photo import Photo, PhotoSource, read_photo
-from headcut.segment import HeadSegmenter, share_of_head, without_holes, without_islands
+from headcut.segment import (
+    HeadSegmenter,
+    share_of_head,
+    shared_share,
+    without_holes,
+    without_islands,
+)
 
 DENIED = 0.3
 """Share of head in a crop's middle below which a nearer crop is asked too, then a farther one.
@@ -49,6 +55,10 @@ first, IoU was lower by 0.0011 on CelebAMask-HQ and by 0.003 on clothing."""
 
 MOST_FRAMINGS = 3
 """A head of which more and more is in doubt would be framed anew for ever."""
+
+SHARED_BY_ONE = 0.5
+"""Share of the smaller of two masks, one's box in the other's, from which both are of one head. In
+pictures set together the average precision rose from 0.978 to 0.983."""
 
 LEAST_KEPT = 0.5
 """Share of a mask's area that a further look must find again, or the mask stays as it is: of 204
@@ -174,8 +184,9 @@ class HeadCutter:
             if self.finder.confidence(head, 1.0, shape) >= IN_COMPANY * threshold  # else hopeless
         )
         seen = [s for s in judged if (s.masks[0] > 0.5).any()]
-        heads = believed(without_parts([s.head for s in seen]), threshold)
-        return [s for s in seen if s.head in heads]
+        by_head = {s.head: s for s in seen}
+        whole = without_parts(list(by_head), lambda a, b: _are_one(by_head[a], by_head[b]))
+        return [by_head[head] for head in believed(whole, threshold)]
 
     def _judged(self, pixels: U8Array, proposed: Head) -> SeenHead:
         """Look at a proposed head's crop, which says how sure it is; up to three, if it denies."""
@@ -251,6 +262,13 @@ def _read_named(source: PhotoSource, limits: PhotoLimits) -> Photo:
         if isinstance(source, (str, PathLike)):
             raise PhotoError(f"{fspath(source)}: {error}") from error
         raise
+
+
+def _are_one(a: SeenHead, b: SeenHead) -> bool:
+    """Whether two heads, one's box in the other's, are the same: so their masks say."""
+    small, large = sorted((a, b), key=lambda s: s.head.box_px[3] - s.head.box_px[1])
+    shared = shared_share(small.masks[0], small.box, small.head.box_px, large.masks[0], large.box)
+    return shared > SHARED_BY_ONE
 
 
 def _area(mask: FloatArray, box: Box) -> float:

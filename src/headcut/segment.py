@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from headcut.geometry import Box, FloatArray, U8Array, connected
+from headcut.geometry import BoolArray, Box, FloatArray, U8Array, connected
 from headcut.model_file import Network
 
 CELL_PX = 4
@@ -18,6 +19,9 @@ HOLE = 0.005
 
 HOLE_ABOVE = 0.03
 """The same in the mask's upper third, where no neck is: a badge on a cap."""
+
+POINTS = 24
+"""Points a side at which two masks are compared in a head's box."""
 
 
 class HeadSegmenter:
@@ -61,6 +65,40 @@ def share_of_head(mask: FloatArray, box: Box, head_box: Box) -> float:
     """
     middle = mask[_middle(head_box, box, len(mask))]
     return float(middle.mean()) if middle.size else 0.0
+
+
+def shared_share(
+    mask: FloatArray, box: Box, head_box: Box, other_mask: FloatArray, other_box: Box
+) -> float:
+    """Return how much of what a mask calls head, in the head's box, another mask calls head, too.
+
+    In [0, 1]: an ear is all in the mask of its head, a child before its mother hardly in hers. It
+    is 1 where the mask calls nothing head.
+
+    Args:
+        mask: (S, S) float32 in [0, 1].
+        box: the mask's square, in photo pixels.
+        head_box: the head's box, in photo pixels.
+        other_mask: (S, S) float32 in [0, 1].
+        other_box: the square of the other mask, in photo pixels.
+    """
+    left, top, right, bottom = head_box
+    at = (np.arange(POINTS) + 0.5) / POINTS
+    x, y = left + at * (right - left), top + at * (bottom - top)
+    own, others = _head_at(mask, box, x, y), _head_at(other_mask, other_box, x, y)
+    return float((own & others).sum() / own.sum()) if own.any() else 1.0
+
+
+def _head_at(
+    mask: FloatArray, box: Box, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> BoolArray:
+    """Return (Y, X): whether a mask calls head what is at such columns and rows of the photo."""
+    scale, padded = len(mask) / (box[2] - box[0]), np.pad(mask > 0.5, 1)
+    columns, rows = (
+        np.clip(np.floor((at - start) * scale) + 1, 0, len(mask) + 1).astype(int)
+        for at, start in ((x, box[0]), (y, box[1]))
+    )
+    return padded[np.ix_(rows, columns)]
 
 
 def without_islands(mask: FloatArray, box: Box, head_box: Box) -> FloatArray:

@@ -143,7 +143,8 @@ def around(boxes: FloatArray, shape: tuple[int, int], reach: float) -> BoolArray
 def celebamask(root: Path, split: str) -> Iterator[Sample]:
     """CelebAMask-HQ: tight portraits, every pixel known; class 17 is the neck.
 
-    Masks with arms and hands in them teach nothing: `labels/celebamask.json` has those.
+    Masks with arms and hands in them, or with a halo of background, teach nothing:
+    `labels/celebamask.json` has those.
     """
     wrong = set(_drawn("celebamask")["wrong"])
     for path, photo, label in _pairs(root / "celebamask" / split):

@@ -23,7 +23,7 @@ const SMALL = 0.09;
 const MOST_CLOSER = 24;
 const SEEN_PX = 1024;
 export const IN_COMPANY = 0.4;
-const COMPANY_HEIGHT = 3;
+const COMPANY_HEIGHT = 4;
 const WORTH_TILES_PX = 320;
 
 /** Where a head is: its box from crown to chin, and how sure that is, in [0, 1]. */
@@ -252,7 +252,8 @@ export function believed<Seen extends { head: Head }>(seen: Seen[], threshold: n
   return seen.filter(({ head }) => head.confidence >= threshold || inCompany(head));
 }
 
-function heightOf(head: Head): number {
+/** Return the height of a head's box, in photo pixels. */
+export function heightOf(head: Head): number {
   return head.box[3] - head.box[1];
 }
 

@@ -10,6 +10,7 @@ import {
   confidenceOf,
   findHeads,
   type Head,
+  heightOf,
   IN_COMPANY,
   isPart,
   type Maps,
@@ -33,10 +34,11 @@ import {
 } from "./geometry";
 import { type Neck, NECKS, SHORT_NECK, withNeck } from "./neck";
 import { mirrorImage, mirrorIndex, type Picture, type Plane } from "./resample";
-import { shareOfHead, withoutHoles, withoutIslands } from "./segment";
+import { shareOfHead, sharedShare, withoutHoles, withoutIslands } from "./segment";
 
 const DENIED = 0.3;
 const DOUBTFUL = Math.fround(0.3);
+const SHARED_BY_ONE = 0.5;
 const LEAST_KEPT = 0.5;
 const MOST_FRAMINGS = 3;
 const MOST_WIDENINGS = 2;
@@ -91,8 +93,17 @@ export async function lookForHeads(
     const looked = await judged(photo, head, networks);
     if (looked.masks.head.data.some((v) => v > 0.5)) seen.push(looked);
   }
-  const whole = seen.filter((s) => !seen.some((other) => isPart(s.head, other.head)));
+  const whole = seen.filter(
+    (s) => !seen.some((other) => isPart(s.head, other.head) && areOne(s, other)),
+  );
   return believed(whole, networks.threshold);
+}
+
+/** Whether two heads, one's box in the other's, are the same: so their masks say. */
+function areOne(a: SeenHead, b: SeenHead): boolean {
+  const [small, large] = heightOf(a.head) <= heightOf(b.head) ? [a, b] : [b, a];
+  const masks = [small.masks.head, large.masks.head];
+  return sharedShare(masks[0], small.box, small.head.box, masks[1], large.box) > SHARED_BY_ONE;
 }
 
 /** Look at a proposed head's crop, which says how sure it is. */

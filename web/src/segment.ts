@@ -11,6 +11,9 @@ const HOLE = 0.005;
 /** The same in the mask's upper third, where no neck is: a badge on a cap. */
 const HOLE_ABOVE = 0.03;
 
+/** Points a side at which two masks are compared in a head's box. */
+const POINTS = 24;
+
 /** Return how much of the middle of the head's box the mask calls head, in [0, 1]. */
 export function shareOfHead(mask: Plane, box: Box, headBox: Box): number {
   const [left, top, right, bottom] = middle(headBox, box, mask.width);
@@ -20,6 +23,30 @@ export function shareOfHead(mask: Plane, box: Box, headBox: Box): number {
   }
   const count = Math.max(0, right - left) * Math.max(0, bottom - top);
   return count ? sum / count : 0;
+}
+
+/** Return how much of what a mask calls head, in the head's box, another mask calls head, too. */
+export function sharedShare(mask: Plane, box: Box, headBox: Box, other: Plane, otherBox: Box): number {
+  const [left, top, right, bottom] = headBox;
+  let [own, shared] = [0, 0];
+  for (let row = 0; row < POINTS; row++) {
+    const y = top + ((row + 0.5) / POINTS) * (bottom - top);
+    for (let column = 0; column < POINTS; column++) {
+      const x = left + ((column + 0.5) / POINTS) * (right - left);
+      if (!isHeadAt(mask, box, x, y)) continue;
+      own += 1;
+      if (isHeadAt(other, otherBox, x, y)) shared += 1;
+    }
+  }
+  return own ? shared / own : 1;
+}
+
+/** Whether a mask calls head what is at a point of the photo. */
+function isHeadAt(mask: Plane, box: Box, x: number, y: number): boolean {
+  const scale = mask.width / (box[2] - box[0]);
+  const [column, row] = [Math.floor((x - box[0]) * scale), Math.floor((y - box[1]) * scale)];
+  const isInside = column >= 0 && row >= 0 && column < mask.width && row < mask.height;
+  return isInside && mask.data[row * mask.width + column] > 0.5;
 }
 
 /** Return the mask without what is not connected with the middle of the head's box. */

@@ -25,7 +25,7 @@ import {
 import { chinRows, NECKS, withNeck, withoutDents } from "../src/neck";
 import { alphaOf, cutOut, lookAgain, lookForHeads, type Networks } from "../src/pipeline";
 import { newPicture, newPlane, type Picture, type Plane, shrunkTo } from "../src/resample";
-import { shareOfHead, withoutHoles, withoutIslands } from "../src/segment";
+import { shareOfHead, sharedShare, withoutHoles, withoutIslands } from "../src/segment";
 
 const golden = JSON.parse(readFileSync("../tests/golden.json", "utf8"));
 
@@ -112,6 +112,13 @@ describe("masks", () => {
       const made = withoutIslands(plane(head), box, headBox);
       expect(difference(made.data, plane(kept).data)).toBe(0);
       expect(shareOfHead(plane(cleanHead), box, headBox)).toBeCloseTo(share, 6);
+    }
+  });
+
+  test("two masks share as much of a head", () => {
+    for (const { cleanHead, box, headBox, beside } of golden.masks) {
+      const mask = plane(cleanHead);
+      expect(sharedShare(mask, box, headBox, mask, beside.box)).toBeCloseTo(beside.share, 6);
     }
   });
 
