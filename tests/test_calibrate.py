@@ -85,10 +85,10 @@ def test_threshold_lets_few_scenes_have_a_false_head() -> None:
     calibration = Calibration(0, 1, 0, 0)
     scenes = observed(*[(c, 0.5, 0.5, False) for c in (0.3, 0.41, 0.62, 0.83)])
     scenes.photos = 100
-    assert safe_threshold(calibration, scenes) == pytest.approx(0.71)
+    assert safe_threshold(calibration, scenes) == pytest.approx(0.66)
     scenes.photo = [0, 1, 2, 2]
-    assert safe_threshold(calibration, scenes) == pytest.approx(0.50)
-    scenes = observed((0.9, 0.5, 0.5, False))
+    assert safe_threshold(calibration, scenes) == pytest.approx(0.45)
+    scenes = observed((0.97, 0.5, 0.5, False))
     assert safe_threshold(calibration, scenes) == 0.95
 
 
