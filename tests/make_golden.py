@@ -28,8 +28,8 @@ from headcut.geometry import (
 )
 from headcut.neck import chin_rows, with_neck, without_dents
 from headcut.photo import Photo
-from headcut.pipeline import HeadCutter, SeenHead, cut_one
-from headcut.segment import share_of_head, shared_share, without_holes, without_islands
+from headcut.pipeline import HeadCutter, SeenHead, cut_one, without_parts
+from headcut.segment import share_in_other, share_of_head, without_holes, without_islands
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden.json"
@@ -106,6 +106,7 @@ def golden() -> dict[str, Any]:
         "edges": list(_edges()),
         "found": [_found(photo, seed) for seed in (1, 2, 3)],
         "company": [_company(seed) for seed in range(8)],
+        "parts": list(_parts()),
         "cuts": [
             *(_cut(photo, FACE, neck) for neck in ("none", "short", "keep")),
             *(_cut(photo, place, "none") for place in (NEARER, FARTHER, DOUBTED)),
@@ -154,7 +155,7 @@ def _masks() -> Iterator[dict[str, Any]]:
     for box in ((-10.0, 5.5, 70.0, 85.5), (40.0, 20.0, 58.0, 38.0)):
         side = box[2] - box[0]
         head_box = (box[0] + side / 4, box[1] + side / 5, box[2] - side / 3, box[3] - side / 3)
-        beside = (box[0] + side / 7, box[1] - side / 9, box[2] + side / 5, box[3] - side / 19)
+        beside = (box[0] + side / 2.5, box[1] - 3.7, box[2] + side / 2.5, box[3] - 3.7)
         alpha, covered = paste_alpha(head, box, (90, 120))
         yield {
             "box": box,
@@ -165,7 +166,7 @@ def _masks() -> Iterator[dict[str, Any]]:
             "torn": packed(torn),
             "withoutHoles": packed(without_holes(torn)),
             "share": share_of_head(head, box, head_box),
-            "beside": {"box": beside, "share": shared_share(head, box, head_box, head, beside)},
+            "beside": {"box": beside, "share": share_in_other(head, box, head_box, head, beside)},
             "chin": packed(chin_rows(head, neck)),
             "dented": packed(dented),
             "withoutDents": packed(without_dents(dented).astype(np.float32)),
@@ -227,6 +228,34 @@ NEARER, FARTHER = (3.0, 48.0, 50.0, 84.0), (6.0, 51.0, 32.0, 71.0)
 """So little of their middle is light that three crops are asked, of which these say most."""
 DOUBTED = (6.0, 24.0, 22.0, 43.2)
 """At the border of its last look it is in doubt: it is framed anew."""
+
+
+def _parts() -> Iterator[dict[str, Any]]:
+    """Of a large head, something in its box, and something around it: what is a head of its own."""
+    square = (0.0, 0.0, 64.0, 64.0)
+    large, beside = disc(MASK_PX, 12, 16, 8), disc(MASK_PX, 25, 16, 3)
+    for small in ((42.0, 24.0, 58.0, 40.0), (18.0, 18.0, 28.0, 50.0)):
+        for mask in (large, beside):
+            seen = [
+                SeenHead(Head(box, confidence), np.stack([shown, np.zeros_like(shown)]), square)
+                for box, confidence, shown in (
+                    ((6.0, 14.0, 60.0, 49.0), 0.8, large),
+                    (small, 0.7, mask),
+                    ((0.0, 2.0, 64.0, 60.0), 0.6, mask),
+                )
+            ]
+            kept = without_parts(seen)
+            yield {
+                "seen": [
+                    {
+                        "head": {"box": one.head.box_px, "confidence": one.head.confidence},
+                        "box": one.box,
+                        "mask": packed(one.masks[0]),
+                    }
+                    for one in seen
+                ],
+                "kept": [i for i, one in enumerate(seen) if any(one is other for other in kept)],
+            }
 
 
 def _cut(photo: np.ndarray, place: Box, neck: Any) -> dict[str, Any]:

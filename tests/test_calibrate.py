@@ -88,8 +88,9 @@ def test_threshold_lets_few_scenes_have_a_false_head() -> None:
     assert safe_threshold(calibration, scenes) == pytest.approx(0.66)
     scenes.photo = [0, 1, 2, 2]
     assert safe_threshold(calibration, scenes) == pytest.approx(0.45)
-    scenes = observed((0.97, 0.5, 0.5, False))
-    assert safe_threshold(calibration, scenes) == 0.95
+    for sure in (0.93, 0.97):
+        scenes = observed((sure, 0.5, 0.5, False))
+        assert safe_threshold(calibration, scenes) == 0.95
 
 
 class Proposer(HeadFinder):

@@ -170,17 +170,18 @@ def test_doubtful_head_counts_beside_a_sure_one(threshold: float, count: int) ->
 
 
 CHILD, EAR = (190.0, 82.0, 226.0, 118.0), (90.0, 80.0, 125.0, 115.0)
+NARROW, AROUND = (95.0, 30.0, 120.0, 165.0), (0.0, 10.0, 240.0, 190.0)
 
 
-@pytest.mark.parametrize(("inner", "count"), [(CHILD, 2), (EAR, 1)])
+@pytest.mark.parametrize(("other", "count"), [(CHILD, 2), (EAR, 1), (NARROW, 1), (AROUND, 1)])
 def test_head_in_the_box_of_a_larger_one_is_its_part_only_in_its_mask(
-    inner: Box, count: int
+    other: Box, count: int
 ) -> None:
     """Long hair makes a mother's box wide: it holds the child beside her, and her own ear."""
 
     class BothFinder(RedFinder):
         def find(self, photo: U8Array) -> list[Head]:
-            return [Head((0.0, 40.0, 230.0, 160.0), 0.9), Head(inner, 0.8)]
+            return [Head((0.0, 40.0, 230.0, 160.0), 0.9), Head(other, 0.8)]
 
     photo = picture(90, radius=60)
     photo.paste(picture(20, width=40, height=40, radius=18), (188, 80))

@@ -11,7 +11,7 @@ from made_model import MADE_SIZE, write_model
 from headcut.errors import ModelError
 from headcut.geometry import FloatArray
 from headcut.model_file import Model
-from headcut.segment import HeadSegmenter, without_holes, without_islands
+from headcut.segment import HeadSegmenter, share_in_other, without_holes, without_islands
 
 
 @pytest.fixture
@@ -90,3 +90,18 @@ def test_larger_holes_are_filled_where_no_neck_is() -> None:
         torn[top : top + side, 118 : 118 + side] = 0.1
         filled = without_holes(torn)[top : top + side, 118 : 118 + side]
         assert (filled == 1).all() == is_filled
+
+
+def test_share_in_another_mask_counts_what_both_call_head() -> None:
+    """All of an ear, nothing of a neighbour, nothing beyond the other crop; all where none is."""
+    square, beside = (0.0, 0.0, 64.0, 64.0), (64.0, 0.0, 128.0, 64.0)
+    left, right, nothing = np.zeros((3, 32, 32), np.float32)
+    left[8:24, 4:16], right[8:24, 20:28] = 1.0, 1.0
+    ear, box = (8.0, 20.0, 16.0, 30.0), (0.0, 0.0, 64.0, 64.0)
+    assert share_in_other(left, square, ear, left, square) == 1
+    assert share_in_other(right, square, box, left, square) == 0
+    assert share_in_other(left, square, box, np.ones_like(left), beside) == 0
+    assert share_in_other(nothing, square, box, left, square) == 1
+    left[8:24, 20:28] = right[8:24, 4:16] = 1.0
+    right[8:16] = 0
+    assert share_in_other(left, square, box, right, square) == pytest.approx(0.5)

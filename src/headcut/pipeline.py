@@ -15,7 +15,7 @@ import numpy as np
 from headcut.cutout import CutOut, cut_out
 from headcut.edge import firm_mask, refine_alpha
 from headcut.errors import PhotoError
-from headcut.find import IN_COMPANY, Head, HeadFinder, believed, without_parts
+from headcut.find import IN_COMPANY, Head, HeadFinder, believed, box_area, may_be_part
 from headcut.geometry import (
     HEADS_PER_CROP,
     HEADS_PER_FARTHER_CROP,
@@ -38,8 +38,8 @@ from headcut.options import NECKS, Neck, PhotoLimits, require_known
 from headcut.photo import Photo, PhotoSource, read_photo
 from headcut.segment import (
     HeadSegmenter,
+    share_in_other,
     share_of_head,
-    shared_share,
     without_holes,
     without_islands,
 )
@@ -57,8 +57,9 @@ MOST_FRAMINGS = 3
 """A head of which more and more is in doubt would be framed anew for ever."""
 
 SHARED_BY_ONE = 0.5
-"""Share of the smaller of two masks, one's box in the other's, from which both are of one head. In
-pictures set together the average precision rose from 0.978 to 0.983."""
+"""Share of the smaller head's mask that lies in the larger one's, above which both are one head,
+if one's box lies in the other's. In 200 pictures set together the average precision rose from 0.978
+to 0.983."""
 
 LEAST_KEPT = 0.5
 """Share of a mask's area that a further look must find again, or the mask stays as it is: of 204
@@ -184,9 +185,9 @@ class HeadCutter:
             if self.finder.confidence(head, 1.0, shape) >= IN_COMPANY * threshold  # else hopeless
         )
         seen = [s for s in judged if (s.masks[0] > 0.5).any()]
-        by_head = {s.head: s for s in seen}
-        whole = without_parts(list(by_head), lambda a, b: _are_one(by_head[a], by_head[b]))
-        return [by_head[head] for head in believed(whole, threshold)]
+        whole = without_parts(seen)
+        heads = believed([s.head for s in whole], threshold)
+        return [s for s in whole if s.head in heads]
 
     def _judged(self, pixels: U8Array, proposed: Head) -> SeenHead:
         """Look at a proposed head's crop, which says how sure it is; up to three, if it denies."""
@@ -264,11 +265,24 @@ def _read_named(source: PhotoSource, limits: PhotoLimits) -> Photo:
         raise
 
 
+def without_parts(seen: list[SeenHead]) -> list[SeenHead]:
+    """Return the heads that are neither a part of a surer one nor around one; order is kept.
+
+    So say their boxes, and then their masks: an ear is in the mask of its head, a child in a
+    mother's box is not in hers.
+    """
+    return [
+        one
+        for one in seen
+        if not any(may_be_part(one.head, other.head) and _are_one(one, other) for other in seen)
+    ]
+
+
 def _are_one(a: SeenHead, b: SeenHead) -> bool:
-    """Whether two heads, one's box in the other's, are the same: so their masks say."""
-    small, large = sorted((a, b), key=lambda s: s.head.box_px[3] - s.head.box_px[1])
-    shared = shared_share(small.masks[0], small.box, small.head.box_px, large.masks[0], large.box)
-    return shared > SHARED_BY_ONE
+    """Whether the masks of two, one's box in the other's, are of one head."""
+    small, large = sorted((a, b), key=lambda seen: box_area(seen.head.box_px))
+    share = share_in_other(small.masks[0], small.box, small.head.box_px, large.masks[0], large.box)
+    return share > SHARED_BY_ONE
 
 
 def _area(mask: FloatArray, box: Box) -> float:

@@ -20,7 +20,7 @@ HOLE = 0.005
 HOLE_ABOVE = 0.03
 """The same in the mask's upper third, where no neck is: a badge on a cap."""
 
-POINTS = 24
+COMPARED_POINTS = 24
 """Points a side at which two masks are compared in a head's box."""
 
 
@@ -67,13 +67,12 @@ def share_of_head(mask: FloatArray, box: Box, head_box: Box) -> float:
     return float(middle.mean()) if middle.size else 0.0
 
 
-def shared_share(
+def share_in_other(
     mask: FloatArray, box: Box, head_box: Box, other_mask: FloatArray, other_box: Box
 ) -> float:
     """Return how much of what a mask calls head, in the head's box, another mask calls head, too.
 
-    In [0, 1]: an ear is all in the mask of its head, a child before its mother hardly in hers. It
-    is 1 where the mask calls nothing head.
+    In [0, 1]; 1 where the mask calls nothing head.
 
     Args:
         mask: (S, S) float32 in [0, 1].
@@ -83,7 +82,7 @@ def shared_share(
         other_box: the square of the other mask, in photo pixels.
     """
     left, top, right, bottom = head_box
-    at = (np.arange(POINTS) + 0.5) / POINTS
+    at = (np.arange(COMPARED_POINTS) + 0.5) / COMPARED_POINTS
     x, y = left + at * (right - left), top + at * (bottom - top)
     own, others = _head_at(mask, box, x, y), _head_at(other_mask, other_box, x, y)
     return float((own & others).sum() / own.sum()) if own.any() else 1.0

@@ -34,7 +34,7 @@ MASKED_SETS = ("celebamask", "lfw_parts", "clothing_coparsing")
 FOUND_SETS = ("scenes", "scut_heads", "figaro_hair", "wild")
 """Sets whose heads are boxed, or that have none."""
 
-COMPOSED, COMPOSED_PHOTOS, COMPOSED_PX = "composed", 100, 768
+COMPOSED, COMPOSED_PHOTOS, COMPOSED_PX = "composed", 200, 768
 """Name, number and side of the pictures set together from held-out people and scenes."""
 
 SAME_HEAD_IOU = 0.3

@@ -252,13 +252,12 @@ export function believed<Seen extends { head: Head }>(seen: Seen[], threshold: n
   return seen.filter(({ head }) => head.confidence >= threshold || inCompany(head));
 }
 
-/** Return the height of a head's box, in photo pixels. */
-export function heightOf(head: Head): number {
+function heightOf(head: Head): number {
   return head.box[3] - head.box[1];
 }
 
-/** Whether a head is a part of a surer one, or around one. */
-export function isPart(head: Head, other: Head): boolean {
+/** Whether, by their boxes, a head is a part of a surer one, as an ear, or around it. */
+export function mayBePart(head: Head, other: Head): boolean {
   const smaller = Math.min(area(head.box), area(other.box));
   const shared = sharedArea(head.box, other.box);
   return other.confidence > head.confidence && shared > PART_OF_ONE_HEAD * smaller;
@@ -275,6 +274,7 @@ function sharedArea(a: Box, b: Box): number {
   return Math.max(0, width) * Math.max(0, height);
 }
 
-function area(box: Box): number {
+/** Return the area of a box, in square pixels. */
+export function area(box: Box): number {
   return (box[2] - box[0]) * (box[3] - box[1]);
 }

@@ -5,14 +5,14 @@
 
 import { cleanColours, firmMask, refineAlpha } from "./edge";
 import {
+  area,
   believed,
   type Calibration,
   confidenceOf,
   findHeads,
   type Head,
-  heightOf,
   IN_COMPANY,
-  isPart,
+  mayBePart,
   type Maps,
 } from "./find";
 import {
@@ -34,7 +34,7 @@ import {
 } from "./geometry";
 import { type Neck, NECKS, SHORT_NECK, withNeck } from "./neck";
 import { mirrorImage, mirrorIndex, type Picture, type Plane } from "./resample";
-import { shareOfHead, sharedShare, withoutHoles, withoutIslands } from "./segment";
+import { shareOfHead, shareInOther, withoutHoles, withoutIslands } from "./segment";
 
 const DENIED = 0.3;
 const DOUBTFUL = Math.fround(0.3);
@@ -93,17 +93,21 @@ export async function lookForHeads(
     const looked = await judged(photo, head, networks);
     if (looked.masks.head.data.some((v) => v > 0.5)) seen.push(looked);
   }
-  const whole = seen.filter(
-    (s) => !seen.some((other) => isPart(s.head, other.head) && areOne(s, other)),
-  );
-  return believed(whole, networks.threshold);
+  return believed(withoutParts(seen), networks.threshold);
 }
 
-/** Whether two heads, one's box in the other's, are the same: so their masks say. */
+/** Return the heads that are neither a part of a surer one nor around one; order is kept. */
+export function withoutParts(seen: SeenHead[]): SeenHead[] {
+  return seen.filter(
+    (one) => !seen.some((other) => mayBePart(one.head, other.head) && areOne(one, other)),
+  );
+}
+
+/** Whether the masks of two, one's box in the other's, are of one head. */
 function areOne(a: SeenHead, b: SeenHead): boolean {
-  const [small, large] = heightOf(a.head) <= heightOf(b.head) ? [a, b] : [b, a];
-  const masks = [small.masks.head, large.masks.head];
-  return sharedShare(masks[0], small.box, small.head.box, masks[1], large.box) > SHARED_BY_ONE;
+  const [small, large] = area(a.head.box) <= area(b.head.box) ? [a, b] : [b, a];
+  const [mask, other] = [small.masks.head, large.masks.head];
+  return shareInOther(mask, small.box, small.head.box, other, large.box) > SHARED_BY_ONE;
 }
 
 /** Look at a proposed head's crop, which says how sure it is. */

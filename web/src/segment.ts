@@ -12,7 +12,7 @@ const HOLE = 0.005;
 const HOLE_ABOVE = 0.03;
 
 /** Points a side at which two masks are compared in a head's box. */
-const POINTS = 24;
+const COMPARED_POINTS = 24;
 
 /** Return how much of the middle of the head's box the mask calls head, in [0, 1]. */
 export function shareOfHead(mask: Plane, box: Box, headBox: Box): number {
@@ -26,13 +26,19 @@ export function shareOfHead(mask: Plane, box: Box, headBox: Box): number {
 }
 
 /** Return how much of what a mask calls head, in the head's box, another mask calls head, too. */
-export function sharedShare(mask: Plane, box: Box, headBox: Box, other: Plane, otherBox: Box): number {
+export function shareInOther(
+  mask: Plane,
+  box: Box,
+  headBox: Box,
+  other: Plane,
+  otherBox: Box,
+): number {
   const [left, top, right, bottom] = headBox;
   let [own, shared] = [0, 0];
-  for (let row = 0; row < POINTS; row++) {
-    const y = top + ((row + 0.5) / POINTS) * (bottom - top);
-    for (let column = 0; column < POINTS; column++) {
-      const x = left + ((column + 0.5) / POINTS) * (right - left);
+  for (let row = 0; row < COMPARED_POINTS; row++) {
+    const y = top + ((row + 0.5) / COMPARED_POINTS) * (bottom - top);
+    for (let column = 0; column < COMPARED_POINTS; column++) {
+      const x = left + ((column + 0.5) / COMPARED_POINTS) * (right - left);
       if (!isHeadAt(mask, box, x, y)) continue;
       own += 1;
       if (isHeadAt(other, otherBox, x, y)) shared += 1;

@@ -1,5 +1,6 @@
 /** The canvas that shows the photo with the lifted heads, or the result, and is painted on. */
 
+import { area } from "./find";
 import type { Box } from "./geometry";
 import { drawStroke } from "./layer";
 import type { Opened, Stroke } from "./protocol";
@@ -131,7 +132,6 @@ export class Stage {
 
   /** Choose the smallest head at a point. */
   private choose([x, y]: [number, number]): void {
-    const area = ([left, top, right, bottom]: Box) => (right - left) * (bottom - top);
     const held = (this.opened?.heads ?? [])
       .map((head, i) => ({ i, box: head.box }))
       .filter(({ box: [left, top, right, bottom] }) => x >= left && x < right && y >= top && y < bottom)

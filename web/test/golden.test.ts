@@ -23,9 +23,17 @@ import {
   widerBox,
 } from "../src/geometry";
 import { chinRows, NECKS, withNeck, withoutDents } from "../src/neck";
-import { alphaOf, cutOut, lookAgain, lookForHeads, type Networks } from "../src/pipeline";
+import {
+  alphaOf,
+  cutOut,
+  lookAgain,
+  lookForHeads,
+  type Networks,
+  type SeenHead,
+  withoutParts,
+} from "../src/pipeline";
 import { newPicture, newPlane, type Picture, type Plane, shrunkTo } from "../src/resample";
-import { shareOfHead, sharedShare, withoutHoles, withoutIslands } from "../src/segment";
+import { shareInOther, shareOfHead, withoutHoles, withoutIslands } from "../src/segment";
 
 const golden = JSON.parse(readFileSync("../tests/golden.json", "utf8"));
 
@@ -118,7 +126,7 @@ describe("masks", () => {
   test("two masks share as much of a head", () => {
     for (const { cleanHead, box, headBox, beside } of golden.masks) {
       const mask = plane(cleanHead);
-      expect(sharedShare(mask, box, headBox, mask, beside.box)).toBeCloseTo(beside.share, 6);
+      expect(shareInOther(mask, box, headBox, mask, beside.box)).toBeCloseTo(beside.share, 6);
     }
   });
 
@@ -189,6 +197,19 @@ describe("find", () => {
       const looks = looksAt({ width: shape[1], height: shape[0] });
       expect(looks.length).toBe(boxes.length);
       expect(difference(looks.flat(), boxes.flat())).toBeLessThan(1e-9);
+    }
+  });
+
+  test("the same heads are no parts of others", () => {
+    for (const { seen: made, kept } of golden.parts) {
+      const seen: SeenHead[] = made.map(
+        ({ head, box, mask }: { head: Head; box: Box; mask: Packed }) => ({
+          head,
+          box,
+          masks: { head: plane(mask), neck: plane(mask) },
+        }),
+      );
+      expect(withoutParts(seen).map((one) => seen.indexOf(one))).toEqual(kept);
     }
   });
 
