@@ -22,7 +22,7 @@ const CLOSER_SHARE = 0.3;
 const SMALL = 0.09;
 const MOST_CLOSER = 24;
 const SEEN_PX = 1024;
-export const IN_COMPANY = 0.4;
+export const IN_COMPANY = 0.33;
 const COMPANY_HEIGHT = 4;
 const WORTH_TILES_PX = 320;
 
