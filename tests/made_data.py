@@ -69,6 +69,11 @@ def lfw_label() -> Image.Image:
     return drawn_portrait((0, 0, 255), (0, 0, 255), (0, 255, 0), (0, 255, 0), (255, 0, 0))
 
 
+def fasseg_label() -> Image.Image:
+    """Dark red hair, yellow skin with the neck, red the rest."""
+    return drawn_portrait((255, 0, 0), (255, 0, 0), (255, 255, 0), (255, 255, 0), (127, 0, 0))
+
+
 def figaro_label() -> Image.Image:
     return drawn_portrait(0, 0, 0, 0, 255)
 
@@ -124,6 +129,10 @@ def write_data(root: Path) -> Path:
             root / "figaro_hair/train", _seen("figaro_hair")[i], portrait_photo(), figaro_label()
         )
         write_pair(root / "clothing_coparsing/train", str(i), full_body_photo(), full_body_label())
+    write_pair(root / "fasseg/frontal", "test_1", portrait_photo(), fasseg_label())
+    for i in range(1, 8):
+        stem = f"personne0{i}146p0p0"
+        write_pair(root / "fasseg/multipose", stem, portrait_photo(), fasseg_label())
     (root / "scenes").mkdir()
     for i in range(8):
         empty_photo().save(root / "scenes" / f"{i}.webp")

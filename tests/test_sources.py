@@ -156,17 +156,17 @@ def _find_jaw_at(monkeypatch: pytest.MonkeyPatch, row: float, confidence: float)
     monkeypatch.setattr(sources, "find_jaw", lambda *_: jaw)
 
 
-@pytest.mark.parametrize("source", ["lfw_parts", "clothing_coparsing"])
+@pytest.mark.parametrize("source", ["lfw_parts", "clothing_coparsing", "fasseg"])
 def test_jaw_line_parts_face_and_neck(
     source: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They have one colour in these masks."""
-    column, row = (MIDDLE, 68) if source == "lfw_parts" else (40, 34)
+    column, row = (40, 34) if source == "clothing_coparsing" else (MIDDLE, 68)
     _find_jaw_at(monkeypatch, row, 0.6)
     sample = read(data, source)[0]
     assert bits(sample, (row - 2, column)) & (HEAD | KNOWN | NECK) == HEAD | KNOWN
     assert bits(sample, (row, column)) & (HEAD | KNOWN | NECK) == 0
-    assert bits(sample, (row + 2, column)) & (HEAD | KNOWN | NECK) == NECK
+    assert bits(sample, (row + 2, column)) & (HEAD | NECK) == NECK
     assert sample.boxes[0][3] == row
 
 
@@ -271,6 +271,31 @@ def test_lfw_box_is_the_skull(data: Path) -> None:
     (box,) = read(data, "lfw_parts")[0].boxes
     assert np.abs(box[:3] - HEAD_BOX[:3]).max() <= 4
     assert 0.64 * SIDE <= box[3] <= 0.721 * SIDE
+
+
+# ---------------------------------------------------------------- FASSEG
+
+
+def test_fasseg_skin_is_unknown_without_a_jaw_line(data: Path) -> None:
+    sample = read(data, "fasseg")[0]
+    assert bits(sample, HAIR) == HEAD | KNOWN | PERSON | SEARCHED
+    assert bits(sample, FACE) == bits(sample, NECK_AT) == PERSON | SEARCHED
+    assert bits(sample, BODY_AT) == bits(sample, WALL) == KNOWN | SEARCHED
+
+
+def test_doubtful_jaw_lines_part_turned_faces(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them were looked at."""
+    _find_jaw_at(monkeypatch, 66, 0.1)
+    sample = read(data, "fasseg")[0]
+    assert bits(sample, FACE) & HEAD
+    assert bits(sample, NECK_AT) & NECK
+
+
+def test_two_people_of_fasseg_and_all_frontal_faces_are_held_out(data: Path) -> None:
+    people = [sample.name.split("/")[-1][:10] for sample in read(data, "fasseg")]
+    assert people == [f"personne0{i}" for i in (1, 2, 4, 5, 7)]
+    held_out = [sample.name.split("/")[-1][:10] for sample in read(data, "fasseg", "val")]
+    assert held_out == ["test_1", "personne03", "personne06"]
 
 
 # ---------------------------------------------------------------- Figaro

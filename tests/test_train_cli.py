@@ -200,7 +200,7 @@ def test_evaluate_prints_a_table_and_writes_json_and_a_sheet(
     assert run("evaluate", *arguments, *outputs, *place.folders) == 0
     table = json.loads(scores.read_text())
     masked, found = (
-        {"celebamask", "lfw_parts", "clothing_coparsing"},
+        {"celebamask", "lfw_parts", "clothing_coparsing", "fasseg"},
         {"scenes", "scut_heads", "figaro_hair", "wild"},
     )
     assert set(table) == masked | found | {"composed"}

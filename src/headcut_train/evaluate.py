@@ -30,7 +30,7 @@ from headcut_train.metrics import (
 from headcut_train.scenes import COMPOSED_OF, Composed, composed
 from headcut_train.sources import HEAD, KNOWN, NECK, SEARCHED, Sample
 
-MASKED_SETS = ("celebamask", "lfw_parts", "clothing_coparsing")
+MASKED_SETS = ("celebamask", "lfw_parts", "clothing_coparsing", "fasseg")
 FOUND_SETS = ("scenes", "scut_heads", "figaro_hair", "wild")
 """Sets whose heads are boxed, or that have none."""
 

@@ -94,9 +94,10 @@ NEAR_MIX = {
 """Share of each source in near pictures."""
 
 FRAMED_MIX = {
-    "celebamask": 0.64,
-    "lfw_parts": 0.15,
+    "celebamask": 0.57,
+    "lfw_parts": 0.17,
     "clothing_coparsing": 0.18,
+    "fasseg": 0.05,
     "figaro_hair": 0.03,
 }
 """Share of each source in framed pictures: only where people drew masks, of heads or of hair."""
@@ -215,7 +216,8 @@ def _head_picture(sources: Sources, kind: HeadPictures, rng: Random, size: int) 
     if whole_person:
         if rng.random() < kind.toned:
             toned = photometric(image, rng, coarsest=0.8)
-            image = _blend(toned, image, _person_alpha(channels))
+            whole = np.maximum(_person_alpha(channels), channels[..., 2:3] > SURE)
+            image = _blend(toned, image, whole)  # with what nobody knows between face and neck
         if "scenes" in sources and rng.random() < kind.elsewhere:
             image, channels = _other_background(image, channels, sources, rng, kind.crowds)
         if rng.random() < ALIKE_SHARE:

@@ -38,6 +38,7 @@ TRAIN_SOURCES = (
     "lfw_parts",
     "figaro_hair",
     "clothing_coparsing",
+    "fasseg",
     "scut_heads",
     "person_crops",
     "scenes",
