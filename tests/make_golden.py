@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from headcut.edge import clean_colours, refine_alpha
+from headcut.edge import beside_neck, clean_colours, refine_alpha, without_background
 from headcut.find import Head, HeadFinder, believed, looks_at
 from headcut.geometry import (
     Box,
@@ -104,6 +104,7 @@ def golden() -> dict[str, Any]:
         "shrunk": [{"longest": n, "picture": packed(shrunk_to(photo, n))} for n in (100, 47, 19)],
         "masks": list(_masks()),
         "edges": list(_edges()),
+        "tuft": _tuft(),
         "found": [_found(photo, seed) for seed in (1, 2, 3)],
         "company": [_company(seed) for seed in range(8)],
         "parts": list(_parts()),
@@ -184,14 +185,30 @@ def _edges() -> Iterator[dict[str, Any]]:
     soft = disc(90, 40, 42, 30, 10)[:, :80]
     wide = astronaut((330, 24), (150, 80, 300, 91))
     bar = np.clip((np.abs(np.arange(330, dtype=np.float32) - 165) - 110) / -30 + 0.5, 0, 1)
-    for picture, alpha in ((patch, soft), (wide, np.repeat(bar[None], 24, axis=0))):
-        refined = refine_alpha(picture, alpha)
+    low = np.linspace(0, 1, 30, dtype=np.float32)[:, None].repeat(20, axis=1)
+    bars = np.repeat(bar[None], 24, axis=0)
+    for picture, alpha, as_it_is in ((patch, soft, None), (wide, bars, None), (patch, soft, low)):
+        refined = refine_alpha(picture, alpha, as_it_is)
         yield {
             "patch": packed(picture),
             "alpha": packed(alpha),
+            "asItIs": None if as_it_is is None else packed(as_it_is),
             "refined": packed((refined * 255 + 0.5).astype(np.uint8)),
             "colours": packed(clean_colours(picture, refined)),
         }
+
+
+def _tuft() -> dict[str, Any]:
+    """A mask that goes too far beyond the sample's hair, and a neck."""
+    crop = astronaut((96, 96), (120, 0, 320, 200))
+    head, neck = disc(96, 52, 50, 40), disc(96, 52, 94, 12)
+    return {
+        "crop": packed(crop),
+        "head": packed(head),
+        "neck": packed(neck),
+        "cleared": packed(without_background(head, neck, crop)),
+        "near": packed(beside_neck(neck)),
+    }
 
 
 def _found(photo: np.ndarray, seed: int) -> dict[str, Any]:

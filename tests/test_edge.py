@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from headcut.edge import SOFT_PX, TILE_PX, clean_colours, firm_mask, refine_alpha
+from headcut.edge import (
+    SOFT_PX,
+    TILE_PX,
+    beside_neck,
+    clean_colours,
+    firm_mask,
+    refine_alpha,
+    without_background,
+)
 from headcut.geometry import FloatArray, U8Array
 
 SIDE = 500
@@ -35,6 +43,46 @@ def test_edge_of_a_mask_stays_as_soft_as_hair() -> None:
     mask = disc(150, 2 * SOFT_PX - 2)
     assert np.abs(firm_mask(mask) - mask).max() < 0.1
     assert ((firm_mask(mask) > 0.5) == (mask > 0.5)).all()
+
+
+def tuft() -> tuple[U8Array, FloatArray]:
+    """A photo, and a mask that takes the background between two locks for head."""
+    true = disc(150, 3)
+    true[260:263, 390:420] = true[267:270, 390:420] = 1
+    taken = true.copy()
+    taken[260:270, 390:420] = 1
+    return photo_of(true), taken
+
+
+def test_background_between_locks_goes() -> None:
+    photo, taken = tuft()
+    cleared = without_background(taken, np.zeros_like(taken), photo)
+    assert (cleared[264:266, 403:419] == 0).all()
+    assert (cleared[261, 392:418] == 1).all()
+
+
+def test_what_is_coloured_alike_stays() -> None:
+    """Black hair before a black wall: its colour says nothing."""
+    _, taken = tuft()
+    flat = np.full((SIDE, SIDE, 3), 20, np.uint8)
+    assert (without_background(taken, np.zeros_like(taken), flat) == taken).all()
+
+
+def test_chin_beside_a_neck_stays() -> None:
+    """A shadow under it is no background."""
+    photo, taken = tuft()
+    assert (without_background(taken, np.ones_like(taken), photo) == taken).all()
+
+
+def test_edge_beside_a_neck_keeps_its_own_shape() -> None:
+    """Stubble is no edge: alpha that follows it is torn."""
+    random = np.random.default_rng(0)
+    stubble = random.integers(90, 170, (SIDE, SIDE, 1), np.uint8).repeat(3, axis=2)
+    alpha, neck = disc(150, 8), np.ones((50, 50), np.float32)
+    smooth = refine_alpha(stubble, alpha, beside_neck(neck))
+    torn = refine_alpha(stubble, alpha, beside_neck(np.zeros_like(neck)))
+    wanted = np.clip((alpha - 0.2) / 0.6, 0, 1)
+    assert np.abs(smooth - wanted).max() < 0.15 < np.abs(torn - wanted).max()
 
 
 def test_soft_edge_moves_to_where_the_photo_has_one() -> None:

@@ -1,7 +1,7 @@
-"""The edge of a cut-out at photo size: its alpha follows the photo, its colours are the head's own.
+"""The edge of a cut-out: no background between locks, alpha and colours that follow the photo.
 
-Both are worked out on a small copy and carried to photo size by smooth maps, and only tiles that
-hold soft pixels are touched: the work grows with the edge, not with the photo.
+Alpha and colours are worked out on a small copy and carried to photo size by smooth maps, and only
+tiles that hold soft pixels are touched: the work grows with the edge, not with the photo.
 """
 
 from __future__ import annotations
@@ -32,6 +32,27 @@ CLEAR, OPAQUE = 0.2, 0.8
 SOFT_PX = 3
 """How far from the edge of a network's mask its pixels may be soft, in pixels of the mask."""
 
+RIM_PX = 5
+"""How far from its edge, in pixels of the mask, a network may take background for head."""
+
+SURE = 0.97
+"""Share of head around a pixel from which it is surely head; background is what has as little."""
+
+REACHES_PX, DIRECTIONS = (7, 12, 18, 25), 16
+"""Where around a pixel of the rim sure ones are asked for their colours: how far, how many ways."""
+
+NOISE = 12
+"""Difference of colours (root of the sum of the channels' squares, 0 to 255) that means little."""
+
+AS_BEHIND = (0.06, 0.18)
+"""By their squares, and noise: what the distance to the nearest colour behind may be of those to
+it and to the nearest of the head; below the first a pixel is background, above the second it stays.
+"""
+
+NECK, BESIDE_NECK = 0.15, 6
+"""Chance of being neck that is no accident; and by how many times the share of such pixels within
+`RIM_PX` the edge keeps the network's own shape, for skin and skin have no edge in the photo."""
+
 TILE_PX = 256
 
 Tile = tuple[slice, slice]
@@ -51,7 +72,53 @@ def firm_mask(mask: FloatArray) -> FloatArray:
     return np.clip(mask, np.clip(4 * share - 3, 0, 1), np.clip(4 * share, 0, 1))
 
 
-def refine_alpha(photo_patch: U8Array, alpha: FloatArray) -> FloatArray:
+def beside_neck(neck: FloatArray) -> FloatArray:
+    """Return how much a neck is near, in [0, 1].
+
+    Args:
+        neck: (S, S) float32 in [0, 1], a network's mask.
+    """
+    return np.minimum(BESIDE_NECK * _box_mean((neck > NECK).astype(np.float32), RIM_PX), 1)
+
+
+def without_background(head: FloatArray, neck: FloatArray, crop: U8Array) -> FloatArray:
+    """Return a head's mask without what is coloured as the background nearby and not as the head.
+
+    Of a tuft before grass a network takes all for head, the grass between the locks, too. Where
+    head and background are alike, and beside a neck, the mask stays as it is.
+
+    Args:
+        head: (S, S) float32 in [0, 1], a network's mask.
+        neck: (S, S) float32 in [0, 1].
+        crop: (S, S, 3) uint8, what the masks are of.
+    """
+    share, free = _box_mean(head, RIM_PX), beside_neck(neck) == 0
+    surely_head, surely_behind = free & (share > SURE), free & (share < 1 - SURE)
+    rows, columns = np.nonzero(free & (head > 0) & ~surely_head)
+    colours = np.stack([_box_mean(crop[..., c].astype(np.float32), 1) for c in range(3)], axis=-1)
+    own = colours[rows, columns]
+    to_head, to_behind = np.full((2, len(rows)), np.inf, np.float32)
+    for reach in REACHES_PX:
+        for angle in np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS):
+            at = (
+                np.clip(rows + round(reach * np.sin(angle)), 0, len(head) - 1),
+                np.clip(columns + round(reach * np.cos(angle)), 0, len(head) - 1),
+            )
+            distance = ((own - colours[at]) ** 2).sum(axis=-1)
+            to_head = np.where(surely_head[at], np.minimum(to_head, distance), to_head)
+            to_behind = np.where(surely_behind[at], np.minimum(to_behind, distance), to_behind)
+    seen = np.isfinite(to_head) & np.isfinite(to_behind)
+    rows, columns, to_head, to_behind = (a[seen] for a in (rows, columns, to_head, to_behind))
+    likeness = (to_behind + NOISE**2) / (to_head + to_behind + 2 * NOISE**2)
+    most = (likeness - AS_BEHIND[0]) / (AS_BEHIND[1] - AS_BEHIND[0])
+    cleared = head.copy()
+    cleared[rows, columns] = np.minimum(head[rows, columns], np.maximum(most, 0))
+    return cleared
+
+
+def refine_alpha(
+    photo_patch: U8Array, alpha: FloatArray, as_it_is: FloatArray | None = None
+) -> FloatArray:
     """Return alpha whose soft band follows the photo's edges, exactly 0 outside and 1 inside.
 
     A guided filter (He et al., 2013) in its fast form (He and Sun, 2015): near an edge alpha is a
@@ -60,13 +127,20 @@ def refine_alpha(photo_patch: U8Array, alpha: FloatArray) -> FloatArray:
     Args:
         photo_patch: (H, W, 3) uint8, the photo under the alpha.
         alpha: (H, W) float32 in [0, 1].
+        as_it_is: (h, w) float32 in [0, 1] over the patch, at any size: how much alpha keeps its own
+            shape. Nowhere by default.
     """
     refined = alpha.copy()
     soft = (alpha > CLEAR / 2) & (alpha < 1 - CLEAR / 2)
     if soft.any():
         small_size = _small_size(alpha.shape)
         guide = _resized(photo_patch, small_size) / np.float32(255)
-        slope, offset = _guide(guide, _resized(alpha, small_size))
+        small = _resized(alpha, small_size)
+        slope, offset = _guide(guide, small)
+        if as_it_is is not None:
+            kept = _resized(as_it_is, small_size)
+            slope = [s * (1 - kept) for s in slope]
+            offset += kept * (small - offset)
         for tile in _tiles_with(soft):
             colour = photo_patch[tile] / np.float32(255)
             guided = _enlarged(offset, tile, alpha.shape)

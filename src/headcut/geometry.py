@@ -204,6 +204,20 @@ def shrunk_to(photo: U8Array, longest_px: int) -> U8Array:
     return np.asarray(small)
 
 
+def part_of_mask(mask: FloatArray, box: Box, covered: IntBox) -> FloatArray:
+    """Return (h, w), the part of a crop's mask, in its own pixels, over a part of the photo.
+
+    Args:
+        mask: (S, S).
+        box: the square the mask was made of, in photo pixels.
+        covered: left, top, right, bottom in photo pixels, within the box.
+    """
+    scale = len(mask) / (box[2] - box[0])
+    left, top = (max(0, math.floor((covered[i] - box[i]) * scale)) for i in (0, 1))
+    right, bottom = (math.ceil((covered[i + 2] - box[i]) * scale) for i in (0, 1))
+    return mask[min(top, len(mask) - 1) : bottom, min(left, len(mask) - 1) : right]
+
+
 def paste_alpha(
     mask: FloatArray, box: Box, photo_shape: tuple[int, int]
 ) -> tuple[FloatArray, IntBox]:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from headcut.cutout import CutOut, cut_out
-from headcut.edge import firm_mask, refine_alpha
+from headcut.edge import beside_neck, firm_mask, refine_alpha, without_background
 from headcut.errors import PhotoError
 from headcut.find import IN_COMPANY, Head, HeadFinder, believed, box_area, may_be_part
 from headcut.geometry import (
@@ -28,6 +28,7 @@ from headcut.geometry import (
     crop_for_model,
     framed_box,
     inside_photo,
+    part_of_mask,
     paste_alpha,
     runs_out,
     wider_box,
@@ -207,7 +208,8 @@ class HeadCutter:
     def _framed(self, pixels: U8Array, seen: SeenHead) -> SeenHead:
         """Widen a head's crop while the head runs out of it; then look at what the mask frames.
 
-        That is framed anew while the head runs out of the frame.
+        That is framed anew while the head runs out of the frame. The background that is left in
+        the mask then goes.
         """
         shape = (pixels.shape[0], pixels.shape[1])
         visible = inside_photo(seen.head.box_px, shape)
@@ -229,7 +231,9 @@ class HeadCutter:
             box, masks = framed, framed_masks
             if not any(runs_out(self._kept(masks), box, shape)):
                 break
-        return SeenHead(seen.head, masks, box)
+        head, neck = masks
+        crop = crop_for_model(pixels, box, len(head))
+        return SeenHead(seen.head, np.stack([without_background(head, neck, crop), neck]), box)
 
     def _kept(self, masks: FloatArray) -> BoolArray:
         """Return which (S, S) pixels of a crop may be wanted: the head's, and its neck's or not."""
@@ -300,7 +304,10 @@ def cut_one(photo: Photo, seen: SeenHead, neck: Neck) -> CutOut | None:
     mask = without_islands(mask, seen.box, inside_photo(seen.head.box_px, photo.shape))
     alpha, covered_px = paste_alpha(mask, seen.box, photo.shape)
     left, top, right, bottom = covered_px
-    alpha = refine_alpha(photo.pixels[top:bottom, left:right], alpha)
+    # Where the neck is left out, the chin's edge is none in the photo.
+    as_it_is = beside_neck(neck_mask) if neck == "none" else np.zeros_like(neck_mask)
+    as_it_is = part_of_mask(as_it_is, seen.box, covered_px)
+    alpha = refine_alpha(photo.pixels[top:bottom, left:right], alpha, as_it_is)
     chin = chin_line(head_mask, neck_mask, seen.box)
     return cut_out(photo, alpha, covered_px, seen.head.confidence, chin)
 

@@ -1,8 +1,8 @@
 /**
- * The edge of a cut-out: its alpha follows the photo, its colours are the head's own.
+ * The edge of a cut-out: no background between locks, alpha and colours that follow the photo.
  *
- * As in `headcut.edge`: worked out on a small copy, carried to photo size by smooth maps, and only
- * tiles that hold soft pixels are touched.
+ * As in `headcut.edge`: alpha and colours are worked out on a small copy, carried to photo size by
+ * smooth maps, and only tiles that hold soft pixels are touched.
  */
 
 import { type Box, roundHalfEven, type Size } from "./geometry";
@@ -25,6 +25,14 @@ const OPAQUE = 0.8;
 const [SOFT_FROM, SOFT_TO] = [Math.fround(CLEAR / 2), Math.fround(1 - CLEAR / 2)];
 /** How far from the edge of a network's mask its pixels may be soft, in pixels of the mask. */
 const SOFT_PX = 3;
+const RIM_PX = 5;
+const SURE = Math.fround(0.97);
+const REACHES_PX = [7, 12, 18, 25];
+const DIRECTIONS = 16;
+const NOISE = 12;
+const AS_BEHIND = [0.06, 0.18];
+const NECK = Math.fround(0.15);
+const BESIDE_NECK = 6;
 const TILE_PX = 256;
 
 /** Return a network's mask, soft along its edge alone: elsewhere it is head or it is not. */
@@ -38,14 +46,74 @@ export function firmMask(mask: Plane): Plane {
   return { ...mask, data };
 }
 
-/** Return alpha whose soft band follows the photo's edges, exactly 0 outside and 1 inside. */
-export function refineAlpha(patch: Picture, alpha: Plane): Plane {
+/** Return how much a neck is near, in [0, 1]. */
+export function besideNeck(neck: Plane): Plane {
+  const isNeck = { ...neck, data: neck.data.map((v) => (v > NECK ? 1 : 0)) };
+  const near = boxMean(isNeck, RIM_PX);
+  return { ...near, data: near.data.map((v) => Math.min(1, BESIDE_NECK * v)) };
+}
+
+/** Return a head's mask without what is coloured as the background nearby and not as the head. */
+export function withoutBackground(head: Plane, neck: Plane, crop: Picture): Plane {
+  const { width, height } = head;
+  const share = boxMean(head, RIM_PX).data;
+  const near = besideNeck(neck).data;
+  const colours = channels(crop, 1).map((channel) => boxMean(channel, 1).data);
+  const ways = offsets();
+  const data = head.data.slice();
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      if (near[i] > 0 || head.data[i] <= 0 || share[i] > SURE) continue;
+      let [toHead, toBehind] = [Infinity, Infinity];
+      for (const [dx, dy] of ways) {
+        const row = Math.min(height - 1, Math.max(0, y + dy));
+        const at = row * width + Math.min(width - 1, Math.max(0, x + dx));
+        if (near[at] > 0) continue;
+        let distance = 0;
+        for (const colour of colours) distance += (colour[i] - colour[at]) ** 2;
+        if (share[at] > SURE) toHead = Math.min(toHead, distance);
+        if (share[at] < 1 - SURE) toBehind = Math.min(toBehind, distance);
+      }
+      if (toHead === Infinity || toBehind === Infinity) continue;
+      const likeness = (toBehind + NOISE ** 2) / (toHead + toBehind + 2 * NOISE ** 2);
+      const most = (likeness - AS_BEHIND[0]) / (AS_BEHIND[1] - AS_BEHIND[0]);
+      data[i] = Math.min(head.data[i], Math.max(0, most));
+    }
+  }
+  return { ...head, data };
+}
+
+/** Return where around a pixel sure ones are asked for their colours. */
+function offsets(): [number, number][] {
+  const ways: [number, number][] = [];
+  for (const reach of REACHES_PX) {
+    for (let i = 0; i < DIRECTIONS; i++) {
+      const angle = (i * 2 * Math.PI) / DIRECTIONS;
+      ways.push([roundHalfEven(reach * Math.cos(angle)), roundHalfEven(reach * Math.sin(angle))]);
+    }
+  }
+  return ways;
+}
+
+/**
+ * Return alpha whose soft band follows the photo's edges, exactly 0 outside and 1 inside.
+ *
+ * @param asItIs over the patch, at any size: how much alpha keeps its own shape
+ */
+export function refineAlpha(patch: Picture, alpha: Plane, asItIs?: Plane): Plane {
   const isSoft = (a: number) => a > SOFT_FROM && a < SOFT_TO;
   const refined: Plane = { ...alpha, data: alpha.data.slice() };
   if (alpha.data.some(isSoft)) {
     const small = smallSize(alpha);
     const guide = channels(shrinkPicture(patch, small.width, small.height), 1 / 255);
-    const maps = guideMaps(guide, shrinkPlane(alpha, small.width, small.height));
+    const shrunk = shrinkPlane(alpha, small.width, small.height);
+    const maps = guideMaps(guide, shrunk);
+    if (asItIs) {
+      const kept = shrinkPlane(asItIs, small.width, small.height).data;
+      for (const { data } of maps) for (let i = 0; i < data.length; i++) data[i] *= 1 - kept[i];
+      const offset = maps[3].data;
+      for (let i = 0; i < offset.length; i++) offset[i] += kept[i] * shrunk.data[i];
+    }
     for (const tile of tilesWith(alpha, isSoft)) {
       const [red, green, blue, offset] = maps.map((map) => enlarged(map, tile, alpha).data);
       let i = 0;

@@ -173,6 +173,27 @@ export function cropForModel(photo: Picture, box: Box, size: number): Picture {
   return resizePicture(canvas, size, size, BILINEAR, inner);
 }
 
+/** Return the part of a crop's mask, in its own pixels, that lies over a part of the photo. */
+export function partOfMask(mask: Plane, box: Box, covered: Box): Plane {
+  const scale = mask.width / (box[2] - box[0]);
+  const [left, top] = [0, 1].map((i) =>
+    Math.min(mask.width - 1, Math.max(0, Math.floor((covered[i] - box[i]) * scale))),
+  );
+  const [right, bottom] = [0, 1].map((i) =>
+    Math.min(mask.width, Math.ceil((covered[i + 2] - box[i]) * scale)),
+  );
+  return cropPlane(mask, [left, top, right, bottom]);
+}
+
+export function cropPlane(plane: Plane, [left, top, right, bottom]: Box): Plane {
+  const data = new Float32Array((right - left) * (bottom - top));
+  for (let y = top; y < bottom; y++) {
+    const start = y * plane.width;
+    data.set(plane.data.subarray(start + left, start + right), (y - top) * (right - left));
+  }
+  return { width: right - left, height: bottom - top, data };
+}
+
 /** Return a crop's mask at photo size, and the photo pixels it covers: `cropForModel` undone. */
 export function pasteAlpha(mask: Plane, box: Box, photo: Size): { alpha: Plane; covered: Box } {
   const covered = coveredPixels(box, photo);

@@ -3,7 +3,7 @@
  * photo -> heads -> square crops -> masks -> alpha at photo size -> cut-outs
  */
 
-import { cleanColours, firmMask, refineAlpha } from "./edge";
+import { besideNeck, cleanColours, firmMask, refineAlpha, withoutBackground } from "./edge";
 import {
   area,
   believed,
@@ -20,11 +20,13 @@ import {
   cropBoxFor,
   cropForModel,
   cropPicture,
+  cropPlane,
   framedBox,
   HEADS_PER_CROP,
   HEADS_PER_FARTHER_CROP,
   HEADS_PER_NEARER_CROP,
   insidePhoto,
+  partOfMask,
   pasteAlpha,
   runsOut,
   scaledBox,
@@ -128,7 +130,7 @@ async function judged(photo: Picture, proposed: Head, networks: Networks): Promi
 
 /**
  * Widen a head's crop while the head runs out of it; then look at what its mask frames, the neck
- * included where it is kept.
+ * included where it is kept. The background that is left in the mask then goes.
  */
 export async function lookAgain(
   photo: Picture,
@@ -158,7 +160,8 @@ export async function lookAgain(
     [box, masks] = [framed, framedMasks];
     if (!runsOut(kept(masks), box, photo).includes(true)) break;
   }
-  return { ...seen, box, masks };
+  const head = withoutBackground(masks.head, masks.neck, cropForModel(photo, box, masks.head.width));
+  return { ...seen, box, masks: { ...masks, head } };
 }
 
 /** Return how much of a crop is head, in photo pixels. */
@@ -203,13 +206,22 @@ export function seenAtScale(seen: SeenHead, scale: number): SeenHead {
   return { ...seen, head, box: scaledBox(seen.box, scale) };
 }
 
-/** Return the mask of a head with its neck, at photo size, and the photo pixels it covers. */
-export function alphaOf(seen: SeenHead, neck: Neck, photo: Size): { alpha: Plane; covered: Box } {
+/** The mask of a head with its neck at photo size, the photo pixels it covers, and how much of it
+ * keeps its own shape: where the neck is left out, the chin's edge is none in the photo. */
+export interface Pasted {
+  alpha: Plane;
+  covered: Box;
+  asItIs?: Plane;
+}
+
+export function alphaOf(seen: SeenHead, neck: Neck, photo: Size): Pasted {
   const { head, masks, box } = seen;
   const pixel = (box[2] - box[0]) / masks.head.width;
   const shortPx = (SHORT_NECK * (head.box[3] - head.box[1])) / pixel;
   const mask = firmMask(withoutHoles(withNeck(masks.head, masks.neck, neck, shortPx)));
-  return pasteAlpha(withoutIslands(mask, box, insidePhoto(head.box, photo)), box, photo);
+  const pasted = pasteAlpha(withoutIslands(mask, box, insidePhoto(head.box, photo)), box, photo);
+  if (neck !== NECKS.none || !pasted.alpha.data.length) return pasted;
+  return { ...pasted, asItIs: partOfMask(besideNeck(masks.neck), box, pasted.covered) };
 }
 
 /**
@@ -217,8 +229,8 @@ export function alphaOf(seen: SeenHead, neck: Neck, photo: Size): { alpha: Plane
  *
  * @param patch the photo in `covered`; where it is transparent, so is the head
  */
-export function cutOut(patch: Picture, alpha: Plane, covered: Box): CutOut | null {
-  const refined = refineAlpha(patch, alpha);
+export function cutOut(patch: Picture, { alpha, covered, asItIs }: Pasted): CutOut | null {
+  const refined = refineAlpha(patch, alpha, asItIs);
   for (let i = 0; i < refined.data.length; i++) {
     const visible = refined.data[i] * (patch.data[i * 4 + 3] / 255);
     refined.data[i] = visible >= VISIBLE_ALPHA ? visible : 0;
@@ -234,13 +246,4 @@ export function cutOut(patch: Picture, alpha: Plane, covered: Box): CutOut | nul
   }
   const [x, y] = covered;
   return { picture, box: [tight[0] + x, tight[1] + y, tight[2] + x, tight[3] + y] };
-}
-
-function cropPlane(plane: Plane, [left, top, right, bottom]: Box): Plane {
-  const data = new Float32Array((right - left) * (bottom - top));
-  for (let y = top; y < bottom; y++) {
-    const start = y * plane.width;
-    data.set(plane.data.subarray(start + left, start + right), (y - top) * (right - left));
-  }
-  return { width: right - left, height: bottom - top, data };
 }

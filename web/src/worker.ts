@@ -248,9 +248,9 @@ async function cutAt(now: Current, i: number, neck: Neck): Promise<CutOut | null
 
 function cutFrom(source: Source, seen: SeenHead, neck: Neck): CutOut | null {
   const placed = seenAtScale(seen, source.scale);
-  const { alpha, covered } = alphaOf(placed, neck, source.size);
-  if (!alpha.data.length) return null;
-  return cutOut(source.patchOf(covered), alpha, covered);
+  const pasted = alphaOf(placed, neck, source.size);
+  if (!pasted.alpha.data.length) return null;
+  return cutOut(source.patchOf(pasted.covered), pasted);
 }
 
 function blackAndWhite({ data }: Picture): Picture["data"] {
