@@ -84,7 +84,6 @@ class StageClock:
             (pipeline, "crop_for_model", "crop"),
             (cutter.segmenter, "segment", "segment"),
             (cutter.refiner, "segment", "refine"),
-            (pipeline, "without_background", "paste and edge"),
             (pipeline, "cut_one", "paste and edge"),
         ]
         with ExitStack() as stack:

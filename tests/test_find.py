@@ -17,6 +17,7 @@ from headcut.errors import ModelError
 from headcut.find import (
     CLOSER_SHARE,
     MOST_CLOSER,
+    WIDE_SIDES,
     Head,
     HeadFinder,
     believed,
@@ -174,7 +175,7 @@ def test_looks_are_few_and_show_the_whole_photo(height: int, width: int) -> None
     looks = looks_at((height, width))
     assert len(looks) <= 17
     whole, wide, tiles = looks[0], looks[1], looks[2:]
-    assert wide[2] - wide[0] == pytest.approx(1.5 * (whole[2] - whole[0]))
+    assert wide[2] - wide[0] == pytest.approx(WIDE_SIDES * (whole[2] - whole[0]))
     assert whole[0] <= 0
     assert whole[1] <= 0
     assert whole[2] >= width
@@ -215,7 +216,7 @@ def test_head_of_half_a_tile_is_whole_in_some_tile(shape: tuple[int, int]) -> No
 
 
 def test_small_photo_has_no_tiles() -> None:
-    assert looks_at((300, 200)) == [(-50.0, 0.0, 250.0, 300.0), (-125.0, -75.0, 325.0, 375.0)]
+    assert looks_at((300, 200)) == [(-50.0, 0.0, 250.0, 300.0), (-200.0, -150.0, 400.0, 450.0)]
 
 
 # ---------------------------------------------------------------- the finder
@@ -395,7 +396,7 @@ def test_two_heads_that_touch_stay_two() -> None:
 def test_of_two_boxes_for_one_head_the_surer_stays() -> None:
     centre, box = empty_maps()
     centre[30, 30], centre[30, 33] = 0.6, 0.8
-    box[2:] = np.log(20)
+    box[2:] = np.log(16)
 
     class Fixed(SquareModel):
         def run(self, image: U8Array) -> list[FloatArray]:

@@ -87,6 +87,35 @@ def test_what_only_doubt_connects_with_the_head_is_left_out() -> None:
     assert cut.alpha[70:].max() == 0
 
 
+def test_background_that_a_mask_has_at_its_rim_is_not_cut_out() -> None:
+    """Not even where it looks like a hole of the mask, which would be filled."""
+    photo = picture(64, width=128, height=128)  # a red disc, 40 pixels from its middle
+    disc = is_red(np.asarray(photo)).astype(np.float32)
+    taken = np.maximum(disc, 0.9 * np.roll(disc, 4, axis=1))
+    box = (0.0, 0.0, 128.0, 128.0)
+    seen = SeenHead(Head(box, 0.9), np.stack([taken, np.zeros_like(taken)]), box)
+    cut = cut_one(read_photo(photo), seen, "none")
+    assert cut is not None
+    assert iou(cut, disc > 0) > 0.98
+
+
+def test_chin_beside_a_neck_keeps_the_shape_of_its_mask() -> None:
+    """What is no edge in the photo does not tear it."""
+    random = np.random.default_rng(0)
+    stubble = random.integers(60, 200, (64, 64, 1), np.uint8).repeat(3, axis=2)
+    stubble = stubble.repeat(8, axis=0).repeat(8, axis=1)
+    rows = np.arange(128, dtype=np.float32)[:, None].repeat(128, axis=1)
+    wide = np.abs(rows.T - 64) < 40
+    head = np.clip((64 - rows) / 6 + 0.5, 0, 1) * wide
+    neck = (1 - head) * wide
+    box = (0.0, 0.0, 512.0, 512.0)
+    seen = SeenHead(Head((96.0, 0.0, 416.0, 256.0), 0.9), np.stack([head, neck]), box)
+    alone = cut_one(read_photo(stubble), seen, "none")
+    assert alone is not None
+    chin = alone.alpha[:, 160:360]
+    assert np.ptp(chin, axis=1).max() < 0.2
+
+
 def test_what_is_transparent_in_the_photo_stays_transparent(cutter: HeadCutter) -> None:
     photo = picture(150).convert("RGBA")
     photo.paste((255, 0, 0, 0), (150, 0, 300, 200))

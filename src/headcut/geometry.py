@@ -205,17 +205,21 @@ def shrunk_to(photo: U8Array, longest_px: int) -> U8Array:
 
 
 def part_of_mask(mask: FloatArray, box: Box, covered: IntBox) -> FloatArray:
-    """Return (h, w), the part of a crop's mask, in its own pixels, over a part of the photo.
+    """Return (h, w) float32: of a crop's mask, in its own pixels, what lies over a part of a photo.
+
+    It is at least one pixel, and up to one more at each side.
 
     Args:
-        mask: (S, S).
+        mask: (S, S) float32.
         box: the square the mask was made of, in photo pixels.
-        covered: left, top, right, bottom in photo pixels, within the box.
+        covered: left, top, right, bottom in photo pixels, as from `paste_alpha`.
     """
     scale = len(mask) / (box[2] - box[0])
-    left, top = (max(0, math.floor((covered[i] - box[i]) * scale)) for i in (0, 1))
+    left, top = (
+        min(len(mask) - 1, max(0, math.floor((covered[i] - box[i]) * scale))) for i in (0, 1)
+    )
     right, bottom = (math.ceil((covered[i + 2] - box[i]) * scale) for i in (0, 1))
-    return mask[min(top, len(mask) - 1) : bottom, min(left, len(mask) - 1) : right]
+    return mask[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
 def paste_alpha(

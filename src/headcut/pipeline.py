@@ -208,8 +208,7 @@ class HeadCutter:
     def _framed(self, pixels: U8Array, seen: SeenHead) -> SeenHead:
         """Widen a head's crop while the head runs out of it; then look at what the mask frames.
 
-        That is framed anew while the head runs out of the frame. The background that is left in
-        the mask then goes.
+        That is framed anew while the head runs out of the frame.
         """
         shape = (pixels.shape[0], pixels.shape[1])
         visible = inside_photo(seen.head.box_px, shape)
@@ -231,9 +230,7 @@ class HeadCutter:
             box, masks = framed, framed_masks
             if not any(runs_out(self._kept(masks), box, shape)):
                 break
-        head, neck = masks
-        crop = crop_for_model(pixels, box, len(head))
-        return SeenHead(seen.head, np.stack([without_background(head, neck, crop), neck]), box)
+        return SeenHead(seen.head, masks, box)
 
     def _kept(self, masks: FloatArray) -> BoolArray:
         """Return which (S, S) pixels of a crop may be wanted: the head's, and its neck's or not."""
@@ -299,14 +296,16 @@ def cut_one(photo: Photo, seen: SeenHead, neck: Neck) -> CutOut | None:
     head_mask, neck_mask = seen.masks[0], seen.masks[1]
     pixel = (seen.box[2] - seen.box[0]) / len(head_mask)
     reach_px = SHORT_NECK * (seen.head.box_px[3] - seen.head.box_px[1]) / pixel
-    mask = firm_mask(without_holes(with_neck(head_mask, neck_mask, neck, reach_px)))
+    mask = without_holes(with_neck(head_mask, neck_mask, neck, reach_px))
+    crop = crop_for_model(photo.pixels, seen.box, len(mask))
+    mask = firm_mask(without_background(mask, neck_mask, crop))
     # What was in doubt connects no longer: a collar stands alone.
     mask = without_islands(mask, seen.box, inside_photo(seen.head.box_px, photo.shape))
     alpha, covered_px = paste_alpha(mask, seen.box, photo.shape)
     left, top, right, bottom = covered_px
-    # Where the neck is left out, the chin's edge is none in the photo.
-    as_it_is = beside_neck(neck_mask) if neck == "none" else np.zeros_like(neck_mask)
-    as_it_is = part_of_mask(as_it_is, seen.box, covered_px)
+    as_it_is = None
+    if neck == "none":  # skin and skin have no edge in the photo
+        as_it_is = part_of_mask(beside_neck(neck_mask), seen.box, covered_px)
     alpha = refine_alpha(photo.pixels[top:bottom, left:right], alpha, as_it_is)
     chin = chin_line(head_mask, neck_mask, seen.box)
     return cut_out(photo, alpha, covered_px, seen.head.confidence, chin)

@@ -70,7 +70,7 @@ def _pick(sources: Sources, name: str, rng: Random) -> Sample:
 
 def _pick_mixed(sources: Sources, mix: Mapping[str, float], rng: Random) -> Sample:
     """Pick from the sources in their shares; where none has one, from all samples alike."""
-    shares = {name: share for name, share in mix.items() if name in sources}
+    shares = {name: share for name, share in mix.items() if sources.get(name)}
     shares = shares or {name: float(len(samples)) for name, samples in sources.items()}
     share = np.array(list(shares.values()))
     return _pick(sources, str(rng.choice(list(shares), p=share / share.sum())), rng)

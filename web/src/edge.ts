@@ -5,7 +5,8 @@
  * smooth maps, and only tiles that hold soft pixels are touched.
  */
 
-import { type Box, roundHalfEven, type Size } from "./geometry";
+import { type Box, OUTSIDE_GREY, roundHalfEven, type Size } from "./geometry";
+import { CERTAIN_NECK } from "./neck";
 import {
   BILINEAR,
   newPlane,
@@ -26,12 +27,12 @@ const [SOFT_FROM, SOFT_TO] = [Math.fround(CLEAR / 2), Math.fround(1 - CLEAR / 2)
 /** How far from the edge of a network's mask its pixels may be soft, in pixels of the mask. */
 const SOFT_PX = 3;
 const RIM_PX = 5;
-const SURE = Math.fround(0.97);
+const [SURE, SURELY_NOT] = [Math.fround(0.97), Math.fround(1 - 0.97)];
 const REACHES_PX = [7, 12, 18, 25];
 const DIRECTIONS = 16;
 const NOISE = 12;
 const AS_BEHIND = [0.06, 0.18];
-const NECK = Math.fround(0.15);
+const MAY_BE_NECK = Math.fround(CERTAIN_NECK);
 const BESIDE_NECK = 6;
 const TILE_PX = 256;
 
@@ -46,41 +47,46 @@ export function firmMask(mask: Plane): Plane {
   return { ...mask, data };
 }
 
-/** Return how much a neck is near, in [0, 1]. */
+/** Return how near a neck is to each pixel: 0 far away, 1 in it. */
 export function besideNeck(neck: Plane): Plane {
-  const isNeck = { ...neck, data: neck.data.map((v) => (v > NECK ? 1 : 0)) };
-  const near = boxMean(isNeck, RIM_PX);
+  const mayBeNeck = { ...neck, data: neck.data.map((v) => (v > MAY_BE_NECK ? 1 : 0)) };
+  const near = boxMean(mayBeNeck, RIM_PX);
   return { ...near, data: near.data.map((v) => Math.min(1, BESIDE_NECK * v)) };
 }
 
-/** Return a head's mask without what is coloured as the background nearby and not as the head. */
-export function withoutBackground(head: Plane, neck: Plane, crop: Picture): Plane {
-  const { width, height } = head;
-  const share = boxMean(head, RIM_PX).data;
+/** Return a mask without what looks like the background nearby, and not like the head. */
+export function withoutBackground(mask: Plane, neck: Plane, crop: Picture): Plane {
+  const { width, height } = mask;
+  const share = boxMean(mask, RIM_PX).data;
   const near = besideNeck(neck).data;
+  const isGrey = (i: number) => [0, 1, 2].every((c) => crop.data[i * 4 + c] === OUTSIDE_GREY);
+  const told = share.map((_, i) => (near[i] === 0 && !isGrey(i) ? 1 : 0));
   const colours = channels(crop, 1).map((channel) => boxMean(channel, 1).data);
   const ways = offsets();
-  const data = head.data.slice();
+  const most = { ...mask, data: mask.data.map(() => 1) };
   for (let y = 0, i = 0; y < height; y++) {
     for (let x = 0; x < width; x++, i++) {
-      if (near[i] > 0 || head.data[i] <= 0 || share[i] > SURE) continue;
+      const inDoubt = mask.data[i] > SOFT_FROM && mask.data[i] < SURE && share[i] <= SURE;
+      if (!told[i] || !inDoubt) continue;
       let [toHead, toBehind] = [Infinity, Infinity];
       for (const [dx, dy] of ways) {
         const row = Math.min(height - 1, Math.max(0, y + dy));
         const at = row * width + Math.min(width - 1, Math.max(0, x + dx));
-        if (near[at] > 0) continue;
+        if (!told[at]) continue;
         let distance = 0;
         for (const colour of colours) distance += (colour[i] - colour[at]) ** 2;
         if (share[at] > SURE) toHead = Math.min(toHead, distance);
-        if (share[at] < 1 - SURE) toBehind = Math.min(toBehind, distance);
+        if (share[at] < SURELY_NOT) toBehind = Math.min(toBehind, distance);
       }
       if (toHead === Infinity || toBehind === Infinity) continue;
       const likeness = (toBehind + NOISE ** 2) / (toHead + toBehind + 2 * NOISE ** 2);
-      const most = (likeness - AS_BEHIND[0]) / (AS_BEHIND[1] - AS_BEHIND[0]);
-      data[i] = Math.min(head.data[i], Math.max(0, most));
+      const [low, high] = AS_BEHIND;
+      most.data[i] = Math.min(1, Math.max(0, (likeness - low) / (high - low)));
     }
   }
-  return { ...head, data };
+  const smooth = boxMean(most, 1).data; // no single dots
+  const data = mask.data.map((v, i) => (v < SURE ? Math.min(v, smooth[i]) : v));
+  return { ...mask, data };
 }
 
 /** Return where around a pixel sure ones are asked for their colours. */

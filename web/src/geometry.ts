@@ -23,7 +23,7 @@ export interface Size {
   height: number;
 }
 
-const OUTSIDE_GREY = 127;
+export const OUTSIDE_GREY = 127;
 const REDUCING_GAP = 2;
 const WIDER_CROP = 1.6;
 export const HEADS_PER_CROP = 2;
@@ -182,9 +182,10 @@ export function partOfMask(mask: Plane, box: Box, covered: Box): Plane {
   const [right, bottom] = [0, 1].map((i) =>
     Math.min(mask.width, Math.ceil((covered[i + 2] - box[i]) * scale)),
   );
-  return cropPlane(mask, [left, top, right, bottom]);
+  return cropPlane(mask, [left, top, Math.max(right, left + 1), Math.max(bottom, top + 1)]);
 }
 
+/** Return a part of a plane; the box is whole pixels inside it. */
 export function cropPlane(plane: Plane, [left, top, right, bottom]: Box): Plane {
   const data = new Float32Array((right - left) * (bottom - top));
   for (let y = top; y < bottom; y++) {

@@ -72,6 +72,11 @@ export interface SeenHead {
   masks: Masks;
 }
 
+/** A head after the last look, with what that saw. */
+export interface FramedHead extends SeenHead {
+  crop: Picture;
+}
+
 /** One head cut out: its alpha, as bytes of a picture, in the tight box of what is visible. */
 export interface CutOut {
   box: Box;
@@ -130,14 +135,14 @@ async function judged(photo: Picture, proposed: Head, networks: Networks): Promi
 
 /**
  * Widen a head's crop while the head runs out of it; then look at what its mask frames, the neck
- * included where it is kept. The background that is left in the mask then goes.
+ * included where it is kept.
  */
 export async function lookAgain(
   photo: Picture,
   seen: SeenHead,
   neck: Neck,
   networks: Networks,
-): Promise<SeenHead> {
+): Promise<FramedHead> {
   const visible = insidePhoto(seen.head.box, photo);
   const kept = ({ head, neck: below }: Masks): Plane => {
     const wanted = (v: number, i: number) =>
@@ -160,8 +165,7 @@ export async function lookAgain(
     [box, masks] = [framed, framedMasks];
     if (!runsOut(kept(masks), box, photo).includes(true)) break;
   }
-  const head = withoutBackground(masks.head, masks.neck, cropForModel(photo, box, masks.head.width));
-  return { ...seen, box, masks: { ...masks, head } };
+  return { ...seen, box, masks, crop: cropForModel(photo, box, masks.head.width) };
 }
 
 /** Return how much of a crop is head, in photo pixels. */
@@ -201,25 +205,28 @@ function meanOf(plane: Plane, mirrored: Plane): Plane {
 }
 
 /** Return a head's place in the same photo at another size. */
-export function seenAtScale(seen: SeenHead, scale: number): SeenHead {
+export function seenAtScale(seen: FramedHead, scale: number): FramedHead {
   const head = { ...seen.head, box: scaledBox(seen.head.box, scale) };
   return { ...seen, head, box: scaledBox(seen.box, scale) };
 }
 
-/** The mask of a head with its neck at photo size, the photo pixels it covers, and how much of it
- * keeps its own shape: where the neck is left out, the chin's edge is none in the photo. */
+/** A mask at photo size. */
 export interface Pasted {
   alpha: Plane;
+  /** The photo pixels that it covers. */
   covered: Box;
+  /** How much alpha keeps its own shape, where not everywhere the photo's; see `refineAlpha`. */
   asItIs?: Plane;
 }
 
-export function alphaOf(seen: SeenHead, neck: Neck, photo: Size): Pasted {
-  const { head, masks, box } = seen;
+/** Return the mask of a head with its neck, at photo size. */
+export function alphaOf({ head, masks, box, crop }: FramedHead, neck: Neck, photo: Size): Pasted {
   const pixel = (box[2] - box[0]) / masks.head.width;
   const shortPx = (SHORT_NECK * (head.box[3] - head.box[1])) / pixel;
-  const mask = firmMask(withoutHoles(withNeck(masks.head, masks.neck, neck, shortPx)));
+  const whole = withoutHoles(withNeck(masks.head, masks.neck, neck, shortPx));
+  const mask = firmMask(withoutBackground(whole, masks.neck, crop));
   const pasted = pasteAlpha(withoutIslands(mask, box, insidePhoto(head.box, photo)), box, photo);
+  // Skin and skin have no edge in the photo.
   if (neck !== NECKS.none || !pasted.alpha.data.length) return pasted;
   return { ...pasted, asItIs: partOfMask(besideNeck(masks.neck), box, pasted.covered) };
 }

@@ -13,6 +13,7 @@ import {
   lookAgain,
   lookForHeads,
   type Networks,
+  type FramedHead,
   type SeenHead,
   seenAtScale,
 } from "./pipeline";
@@ -30,7 +31,7 @@ interface Current {
   fullSize: Size;
   first: SeenHead[];
   /** Later looks, by head and whether its neck is looked at too. */
-  looks: Map<string, SeenHead>;
+  looks: Map<string, FramedHead>;
   /** The last cut-out of each head. */
   cuts: Map<number, { neck: Neck; cut: CutOut | null }>;
 }
@@ -228,7 +229,7 @@ async function lookAgainAt(
   i: number,
   neck: Neck,
   networks: Networks = ready(),
-): Promise<SeenHead> {
+): Promise<FramedHead> {
   const key = `${i} ${neck === NECKS.none ? "alone" : "with neck"}`;
   let seen = now.looks.get(key);
   if (!seen) {
@@ -246,7 +247,7 @@ async function cutAt(now: Current, i: number, neck: Neck): Promise<CutOut | null
   return cut;
 }
 
-function cutFrom(source: Source, seen: SeenHead, neck: Neck): CutOut | null {
+function cutFrom(source: Source, seen: FramedHead, neck: Neck): CutOut | null {
   const placed = seenAtScale(seen, source.scale);
   const pasted = alphaOf(placed, neck, source.size);
   if (!pasted.alpha.data.length) return null;
