@@ -247,6 +247,12 @@ def test_bad_forms_are_refused(server: Served) -> None:
     assert_problem(server.cut(form("photo", b"")[0], kind=kind), 400, "no photo")
 
 
+def test_options_in_a_form_are_refused_and_not_passed_over(server: Served) -> None:
+    body, kind = form("photo", png(150))
+    option = b'--b\r\nContent-Disposition: form-data; name="crop"\r\n\r\ntrue\r\n'
+    assert_problem(server.cut(option + body, kind=kind), 400, "'crop' is not read")
+
+
 def test_a_body_without_a_length_is_counted_as_it_comes(server: Served) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(100):

@@ -280,6 +280,7 @@ async def _counted(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
 async def _read_form(request: Request, max_bytes: int) -> bytes:
     """Return the file called photo; it is never written to the disk."""
     photos: list[bytes] = []
+    fields: list[str] = []
 
     def keep(file: File) -> None:
         if file.field_name == b"photo":
@@ -292,7 +293,7 @@ async def _read_form(request: Request, max_bytes: int) -> bytes:
     try:
         parser = create_form_parser(
             {"Content-Type": kind},
-            lambda field: None,
+            lambda field: fields.append((field.field_name or b"").decode("utf-8", "replace")),
             keep,
             config={"MAX_MEMORY_FILE_SIZE": form_bytes, "MAX_FIELD_SIZE": 1000, "MAX_FIELDS": 10},
         )
@@ -301,6 +302,10 @@ async def _read_form(request: Request, max_bytes: int) -> bytes:
         parser.finalize()
     except (FormParserError, ValueError) as error:
         raise Problem(400, "form", "not a form that can be read; send it as browsers do") from error
+    if fields:
+        raise Problem(
+            400, "form", f"the form's field {fields[0]!r} is not read; put options into the address"
+        )
     if len(photos) != 1:
         raise Problem(400, "form", "the form has no file called photo, or several, or is cut short")
     return photos[0]
