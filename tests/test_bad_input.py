@@ -88,7 +88,7 @@ def test_point_outside_of_any_head(headcut: Headcut) -> None:
     """With --at, --json would fail the same way."""
     picture(150).save("me.png")
     ran = headcut("me.png", "--at", "10,10")
-    assert_one_line(ran, 1, "me.png: has no head at 10,10; ", "with --json and without --at")
+    assert_one_line(ran, 1, "me.png: has no head at 10,10; ", "JSON without a point")
 
 
 def test_impossible_names(headcut: Headcut) -> None:

@@ -236,7 +236,7 @@ def _head_at(cut_outs: Sequence[CutOut], point: Point) -> CutOut:
     if not held:
         raise HeadChoiceError(
             f"has no head at {point.x:g},{point.y:g}; "
-            "run it with --json and without --at for the boxes"
+            "JSON without a point has the boxes of all heads"
         )
     return max(held, key=lambda head: (_alpha_at(head, point), -_box_area(head)))
 
