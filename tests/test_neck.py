@@ -10,7 +10,7 @@ import pytest
 from conftest import Headcut, files, picture, red_cutter
 from PIL import Image, ImageDraw
 
-from headcut.neck import chin_line, chin_rows, with_neck, without_dents
+from headcut.neck import CERTAIN_NECK, chin_line, chin_rows, with_neck, without_dents
 
 BLUE = (0, 0, 255)
 
@@ -49,13 +49,13 @@ def test_neck_is_none_short_or_kept() -> None:
 def test_what_may_be_neck_is_left_out_with_it() -> None:
     """A sliver of neck shows; with a neck, nothing is missing between it and the head."""
     head, neck = masks()
-    head[38:40], neck[38] = 0.9, 0.05
-    neck[39] = 0.1
+    head[38:40], neck[38] = 0.9, CERTAIN_NECK / 2
+    neck[39] = CERTAIN_NECK
     none = with_neck(head, neck, "none", 10)
     assert (none[:38] == head[:38]).all()
     np.testing.assert_allclose(none[38], 0.45, rtol=1e-5)
     assert not none[39:].any()
-    np.testing.assert_allclose(with_neck(head, neck, "keep", 10)[38:40, 30], [0.95, 1])
+    np.testing.assert_allclose(with_neck(head, neck, "keep", 10)[38:40, 30], [0.96, 1])
 
 
 def test_chin_is_where_head_and_neck_meet() -> None:
