@@ -39,7 +39,7 @@ VISIBLE = (0.03, 0.95)
 WIDE_SIDES, WIDE_VISIBLE = 2, 0.28
 """Side of the widest look, in longest sides of the photo, and the least height, as a share of that
 look, of heads that it is asked about: those that fill their photo, or are cut by it, which need
-room around them. Of 122 held-out faces of FASSEG, turned and tight, 121 are found; with 1.5 and
+room around them. Of 122 faces of FASSEG, turned or tight, 121 are found; with 1.5 and
 0.35 they were 115. Scenes, CelebAMask-HQ and ordinary photos score alike with both."""
 
 TILE_SHARE = 0.5
