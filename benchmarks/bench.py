@@ -54,7 +54,7 @@ def make_photo(path: Path, width: int, height: int) -> None:
     photo = sample.filter(ImageFilter.GaussianBlur(12)).resize((width, height))
     sharp = sample.resize((height, height), Image.Resampling.BICUBIC)
     photo.paste(sharp, ((width - height) // 2, 0))
-    noise = np.random.default_rng(0).normal(0, SENSOR_NOISE, (height, width, 3))
+    noise = np.random.default_rng(1).normal(0, SENSOR_NOISE, (height, width, 3))
     pixels = np.clip(np.asarray(photo) + noise, 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(path, quality=90)
 
