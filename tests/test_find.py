@@ -17,7 +17,6 @@ from headcut.errors import ModelError
 from headcut.find import (
     CLOSER_SHARE,
     MOST_CLOSER,
-    WIDE_SIDES,
     Head,
     HeadFinder,
     believed,
@@ -175,7 +174,7 @@ def test_looks_are_few_and_show_the_whole_photo(height: int, width: int) -> None
     looks = looks_at((height, width))
     assert len(looks) <= 17
     whole, wide, tiles = looks[0], looks[1], looks[2:]
-    assert wide[2] - wide[0] == pytest.approx(WIDE_SIDES * (whole[2] - whole[0]))
+    assert wide[2] - wide[0] == pytest.approx(2 * (whole[2] - whole[0]))
     assert whole[0] <= 0
     assert whole[1] <= 0
     assert whole[2] >= width

@@ -10,10 +10,10 @@ import {
   alphaOf,
   type CutOut,
   cutOut,
+  type FramedHead,
   lookAgain,
   lookForHeads,
   type Networks,
-  type FramedHead,
   type SeenHead,
   seenAtScale,
 } from "./pipeline";

@@ -333,6 +333,6 @@ describe("pipeline", () => {
       head.data.fill(1, 16 * 32 + 14, 16 * 32 + 18);
       return { head, neck: newPlane(32, 32) };
     };
-    expect((await lookAgain(photo, first, NECKS.none, networks)).box).toBe(first.box);
+    expect((await lookAgain(photo, first, NECKS.none, networks)).masks).toBe(first.masks);
   });
 });
