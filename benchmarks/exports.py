@@ -26,8 +26,8 @@ from headcut_train.export.crops import Labelled, crops_of_training, crops_with_m
 from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import Parity
 from headcut_train.networks import INPUT_SIZE, NETWORKS
+from headcut_train.pictures import Sources
 from headcut_train.recipe import Recipe
-from headcut_train.scenes import Sources
 from headcut_train.train import load_network, open_sources, train
 
 RATES = {"encoder-decoder": 5e-4, "lr-aspp": 1.5e-3}

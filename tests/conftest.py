@@ -152,3 +152,14 @@ def run_process(*arguments: str | Path, **more: object) -> subprocess.CompletedP
     command = [sys.executable, "-m", "headcut", *map(str, arguments)]
     more = {"capture_output": True, **more}
     return subprocess.run(command, env=environment, check=False, **more)  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def colours_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training pictures of made samples: colours are labels there, so nothing recolours them."""
+    from headcut_train import disguises, far, near  # they need torch
+
+    for module in (disguises, far, near):
+        monkeypatch.setattr(module, "photometric", lambda picture, rng, **_: np.array(picture))
+    for share in ("COVERED_SHARE", "SURROUNDED_SHARE", "MOSAIC_SHARE"):
+        monkeypatch.setattr(far, share, 0.0)

@@ -24,7 +24,7 @@ from headcut_train.evaluate import (
     evaluate,
     main_head,
 )
-from headcut_train.scenes import Composed
+from headcut_train.far import Composed
 from headcut_train.sources import HEAD, KNOWN, NECK, Sample
 
 BOX = (60.0, 50.0, 120.0, 130.0)

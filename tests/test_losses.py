@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from headcut_train.far import centre_maps
 from headcut_train.losses import LOSSES, centre_loss, mask_loss
 from headcut_train.networks import NETWORKS
-from headcut_train.scenes import PICTURES, centre_maps
+from headcut_train.train import PICTURES
 
 SURE = 20.0
 

@@ -23,7 +23,7 @@ from headcut.segment import HeadSegmenter
 from headcut_train import review
 from headcut_train.evaluate import score_manifests, whole_head
 from headcut_train.manifest import open_manifests, read_manifest, sample_of, write_manifest
-from headcut_train.scenes import near_picture, whole_picture
+from headcut_train.near import near_picture, whole_picture
 from headcut_train.sources import HEAD
 from headcut_train.train import read_state
 

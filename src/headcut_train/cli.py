@@ -45,9 +45,10 @@ from headcut_train.export.parity import RESEARCH
 from headcut_train.manifest import open_manifests
 from headcut_train.mistakes import MINED_SOURCES, TRAPPED, mined
 from headcut_train.networks import FINDER_STRIDE, Network
+from headcut_train.pictures import Picture
 from headcut_train.recipe import read_recipe
-from headcut_train.scenes import PICTURES, Picture
 from headcut_train.train import (
+    PICTURES,
     keep_weights,
     load_network,
     open_sources,

@@ -17,6 +17,7 @@ from headcut.geometry import U8Array, crop_for_model, paste_alpha, whole_photo_b
 from headcut.pipeline import HeadCutter
 from headcut.segment import HeadSegmenter
 from headcut_train.cache import CachedSource
+from headcut_train.far import COMPOSED_OF, Composed, composed
 from headcut_train.manifest import read_manifest, sample_of
 from headcut_train.metrics import (
     BoolArray,
@@ -27,7 +28,6 @@ from headcut_train.metrics import (
     match_heads,
     recall_at_precision,
 )
-from headcut_train.scenes import COMPOSED_OF, Composed, composed
 from headcut_train.sources import HEAD, KNOWN, NECK, SEARCHED, Sample
 
 MASKED_SETS = ("celebamask", "lfw_parts", "clothing_coparsing", "fasseg")

@@ -39,7 +39,7 @@ class Recipe:
     """"square" for the mean squared error; else the network's own of `losses.LOSSES`."""
     pictures: str = ""
     """"framed" for heads that fill the picture, "whole" for whole photos, mirrored or not; else the
-    network's own of `scenes.PICTURES`."""
+    network's own of `train.PICTURES`."""
 
     def size_at(self, step: int) -> int:
         """Return the side of the pictures of a step, in pixels."""

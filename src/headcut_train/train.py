@@ -28,10 +28,22 @@ from tqdm import tqdm
 
 from headcut.errors import ModelError, OptionError
 from headcut_train.cache import CachedSource
+from headcut_train.far import far_picture
 from headcut_train.losses import LOSSES
+from headcut_train.near import framed_picture, near_picture, whole_picture
 from headcut_train.networks import NETWORKS, Network, halves_of
+from headcut_train.pictures import Sources
 from headcut_train.recipe import Recipe
-from headcut_train.scenes import PICTURES, Sources
+
+PICTURES = {
+    "finder": far_picture,
+    "segmenter": near_picture,
+    "encoder-decoder": near_picture,
+    "lr-aspp": near_picture,
+    "framed": framed_picture,
+    "whole": whole_picture,
+}
+"""What each network is trained on; and by the name that a recipe may choose instead."""
 
 TRAIN_SOURCES = (
     "celebamask",

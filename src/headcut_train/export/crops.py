@@ -9,15 +9,16 @@ import numpy as np
 from headcut.doctor import SAMPLE_HEAD_PX, SAMPLE_PHOTO
 from headcut.geometry import BoolArray, U8Array, centred_square, crop_box_for, crop_for_model
 from headcut.photo import load_photo
-from headcut_train.scenes import PICTURES, Sources
+from headcut_train.pictures import Sources
 from headcut_train.sources import HEAD, KNOWN, Sample
+from headcut_train.train import PICTURES
 
 Labelled = Sequence[tuple[U8Array, BoolArray, BoolArray]]
 """Crops of heads, (S, S, 3) uint8, which pixels people call head, and which they know of."""
 
 
 def crops_of_training(pictures: str, sources: Sources, size: int, count: int, seed: int) -> U8Array:
-    """Return pictures of a name in `scenes.PICTURES`: (count, size, size, 3) uint8."""
+    """Return pictures of a name in `train.PICTURES`: (count, size, size, 3) uint8."""
     rngs = (np.random.default_rng([seed, i]) for i in range(count))
     return np.stack([PICTURES[pictures](sources, rng, size).image for rng in rngs])
 
