@@ -52,6 +52,9 @@ train: .venv/.dev  ## Train the three networks and export them; DATA=folder of t
 	$(BIN)/headcut-train export onnx runs/segmenter/last.pt -o $(MODELS)/segmenter.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train train recipes/refiner.toml --start-from runs/segmenter/last.pt $(TRAIN_DATA)
 	$(BIN)/headcut-train export onnx runs/refiner/last.pt -o $(MODELS)/refiner.onnx $(TRAIN_DATA)
+	$(BIN)/headcut-train guess $(TRAIN_DATA)
+	$(BIN)/headcut-train train recipes/refiner.toml --start-from runs/refiner/last.pt --out runs/refiner-2 $(TRAIN_DATA)
+	$(BIN)/headcut-train export onnx runs/refiner-2/last.pt -o $(MODELS)/refiner.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train calibrate $(MODELS)/finder.onnx $(TRAIN_DATA)
 
 app-models: .venv/.dev  ## Write the Core ML models of the packaged app

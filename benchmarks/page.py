@@ -80,8 +80,8 @@ def cut_in_python(cutter: headcut.HeadCutter, photo: Path) -> dict[str, float]:
             model = getattr(cutter, name).model
             stack.enter_context(patch.object(model, "run", clock.timed(name, model.run)))
         pixels = clock.timed("decode", read_photo)(photo, cutter.limits)
-        first = clock.timed("looks", cutter._look)(pixels.pixels)
-        seen = [clock.timed("looks", cutter._framed)(pixels.pixels, head) for head in first]
+        first = clock.timed("looks", cutter.look)(pixels.pixels)
+        seen = [clock.timed("looks", cutter.framed)(pixels.pixels, head) for head in first]
         head = clock.timed("cut", cut_one)(pixels, seen[0], cutter.neck)
         clock.timed("save", head.encode)(headcut.SaveOptions(crop=True))
     return with_total(clock.stage_ms)

@@ -294,7 +294,7 @@ def _cut(photo: np.ndarray, place: Box, neck: Any) -> dict[str, Any]:
         refiner=ColourSegmenter(0.6),
         neck=neck,
     )
-    seen: SeenHead = cutter._framed(photo, cutter._look(photo)[0])
+    seen: SeenHead = cutter.framed(photo, cutter.look(photo)[0])
     made = cut_one(Photo(photo), seen, neck)
     assert made is not None
     return {

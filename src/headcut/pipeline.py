@@ -163,7 +163,7 @@ class HeadCutter:
                 is named.
         """
         photo = _read_named(source, self.limits)
-        framed = (self._framed(photo.pixels, seen) for seen in self._look(photo.pixels))
+        framed = (self.framed(photo.pixels, seen) for seen in self.look(photo.pixels))
         cut_outs = [cut_one(photo, seen, self.neck) for seen in framed]
         return [head for head in cut_outs if head is not None]
 
@@ -174,14 +174,14 @@ class HeadCutter:
             PhotoError: as in `cut`.
         """
         photo = _read_named(source, self.limits)
-        return [seen.head for seen in self._look(photo.pixels)]
+        return [seen.head for seen in self.look(photo.pixels)]
 
-    def _look(self, pixels: U8Array) -> list[SeenHead]:
+    def look(self, pixels: U8Array) -> list[SeenHead]:
         """Return the heads that the finder proposes and a closer look confirms."""
         shape = (pixels.shape[0], pixels.shape[1])
         threshold = self.finder.threshold
         judged = (
-            self._judged(pixels, head)
+            self.judged(pixels, head)
             for head in self.finder.find(pixels)
             if self.finder.confidence(head, 1.0, shape) >= IN_COMPANY * threshold  # else hopeless
         )
@@ -190,7 +190,7 @@ class HeadCutter:
         heads = believed([s.head for s in whole], threshold)
         return [s for s in whole if s.head in heads]
 
-    def _judged(self, pixels: U8Array, proposed: Head) -> SeenHead:
+    def judged(self, pixels: U8Array, proposed: Head) -> SeenHead:
         """Look at a proposed head's crop, which says how sure it is; up to three, if it denies."""
         shape = (pixels.shape[0], pixels.shape[1])
         visible = inside_photo(proposed.box_px, shape)
@@ -205,7 +205,7 @@ class HeadCutter:
         head = Head(proposed.box_px, self.finder.confidence(proposed, share, shape))
         return SeenHead(head, masks, box)
 
-    def _framed(self, pixels: U8Array, seen: SeenHead) -> SeenHead:
+    def framed(self, pixels: U8Array, seen: SeenHead) -> SeenHead:
         """Widen a head's crop while the head runs out of it; then look at what the mask frames.
 
         That is framed anew while the head runs out of the frame.

@@ -87,6 +87,11 @@ class CachedSource(Sequence[Sample]):
         _write_index(self._index, self._rows)
 
 
+def forget(cache: Path, source: str, split: str) -> None:
+    """Let a source be made anew when it is opened next."""
+    (cache / f"{source}-{split}.json").unlink(missing_ok=True)
+
+
 def _write(samples: Iterable[Sample], pixels: Path, index: Path) -> None:
     """Decode samples into `pixels`, then name it in `index`: a stop leaves no index behind."""
     part = pixels.with_suffix(f".part{os.getpid()}")

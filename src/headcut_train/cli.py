@@ -42,6 +42,7 @@ from headcut_train.export.crops import (
 from headcut_train.export.description import describe
 from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
+from headcut_train.guesses import keep_guesses
 from headcut_train.manifest import open_manifests
 from headcut_train.mistakes import MINED_SOURCES, TRAPPED, mined
 from headcut_train.networks import FINDER_STRIDE, Network
@@ -110,6 +111,23 @@ def mine(
             found, traps = [boxes for boxes, _ in results], [trap for _, trap in results]
             source.remember(found, traps)
             typer.echo(f"{name}: {sum(map(len, found))} mistakes in {len(found)} photos")
+
+
+@app.command()
+def guess(
+    segmenter: Annotated[
+        str, typer.Option(help="Segmenter: a bundled name or a file.")
+    ] = "segmenter",
+    refiner: Annotated[str, typer.Option(help="Refiner: a bundled name or a file.")] = "refiner",
+    data: Data = DATA,
+    cache: Cache = CACHE,
+) -> None:
+    """Keep what the networks surely cut of heads that are only boxed, to train a refiner on."""
+    cutter = HeadCutter(
+        segmenter=HeadSegmenter(open_model(segmenter)), refiner=HeadSegmenter(open_model(refiner))
+    )
+    kept = keep_guesses(cutter, open_sources(_folder(data), cache), cache)
+    typer.echo(f"{len(kept)} heads have guessed masks")
 
 
 @app.command("train")

@@ -52,13 +52,15 @@ NEAR_MIX = {
 """Share of each source in near pictures."""
 
 FRAMED_MIX = {
-    "celebamask": 0.57,
-    "lfw_parts": 0.17,
-    "clothing_coparsing": 0.18,
+    "celebamask": 0.4,
+    "lfw_parts": 0.19,
+    "clothing_coparsing": 0.16,
     "fasseg": 0.05,
     "figaro_hair": 0.03,
+    "guessed": 0.17,
 }
-"""Share of each source in framed pictures: only where people drew masks, of heads or of hair."""
+"""Share of each source in framed pictures: of what people drew masks of, heads or hair, and of
+guessed masks (`guesses`), if there are any."""
 
 COARSEST = 0.12
 """What the smallest heads show in a crop, by its size: a head of 16 pixels is seen enlarged."""

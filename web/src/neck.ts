@@ -10,7 +10,7 @@ export const NECKS = { none: 0, short: 50, keep: 100 } as const;
 
 export const SHORT_NECK = 0.12;
 const SMOOTHED_COLUMNS = 9;
-export const CERTAIN_NECK = 0.12;
+export const CERTAIN_NECK = 0.1;
 const FADE_PX = 3;
 
 /**
