@@ -53,7 +53,7 @@ train: .venv/.dev  ## Train the three networks and export them; DATA=folder of t
 	$(BIN)/headcut-train train recipes/refiner.toml --start-from runs/segmenter/last.pt $(TRAIN_DATA)
 	$(BIN)/headcut-train export onnx runs/refiner/last.pt -o $(MODELS)/refiner.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train guess $(TRAIN_DATA)
-	$(BIN)/headcut-train train recipes/refiner.toml --start-from runs/refiner/last.pt --out runs/refiner-2 $(TRAIN_DATA)
+	$(BIN)/headcut-train train recipes/refiner.toml --start-from runs/refiner/last.pt --guessed --out runs/refiner-2 $(TRAIN_DATA)
 	$(BIN)/headcut-train export onnx runs/refiner-2/last.pt -o $(MODELS)/refiner.onnx $(TRAIN_DATA)
 	$(BIN)/headcut-train calibrate $(MODELS)/finder.onnx $(TRAIN_DATA)
 

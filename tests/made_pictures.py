@@ -23,7 +23,7 @@ SIZE = 128
 def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
     """All sources, made: those that are not given have heads without any red."""
     other = red_head_sample(HEAD_AT, colour=(0, 200, 0))
-    names = {*near.NEAR_MIX, *far.FAR_MIX} - {"composed"}
+    names = {*near.NEAR_MIX, *near.FRAMED_MIX, *far.FAR_MIX} - {"composed"}
     made = {name: [other] for name in names} | {"scenes": [scene_sample()]}
     return made | {name: [sample] for name, sample in given.items()}
 

@@ -9,12 +9,12 @@ import pytest
 from conftest import RedFinder, RedSegmenter
 from made_data import oval, red_head_sample
 
+from headcut.errors import OptionError
 from headcut.geometry import FloatArray, U8Array
 from headcut.pipeline import HeadCutter
-from headcut_train.cache import CachedSource
-from headcut_train.guesses import guessed, keep_guesses
+from headcut_train.guesses import Large, guessed, keep_guesses, open_guesses
+from headcut_train.near import framed_picture
 from headcut_train.sources import HEAD, KNOWN, NECK, Sample
-from headcut_train.train import TRAIN_SOURCES, open_sources
 
 BOX = (60.0, 50.0, 120.0, 130.0)
 
@@ -31,7 +31,7 @@ class Doubting(RedSegmenter):
 
 def guesses(sample: Sample, least_px: float = 40, most: int = 2) -> list[Sample]:
     cutter = HeadCutter(finder=RedFinder(), segmenter=Doubting())
-    return list(guessed(cutter, sample, least_px, most))
+    return list(guessed(cutter, sample, Large(least_px, most)))
 
 
 def boxed(*boxes: tuple[float, float, float, float]) -> Sample:
@@ -100,13 +100,23 @@ def test_large_heads_come_first_and_small_ones_never() -> None:
 
 
 def test_guesses_are_kept_and_replaced(tmp_path: Path, cutter: HeadCutter) -> None:
-    """Training draws from them from then on."""
+    """Those kept before stay if the new ones come to nothing."""
+    with pytest.raises(OptionError, match="headcut-train guess"):
+        open_guesses(tmp_path)
     sources: dict[str, list[Sample]] = {"person_crops": [boxed(BOX)], "scut_heads": []}
     assert len(keep_guesses(cutter, sources, tmp_path)) == 1
+    with pytest.raises(KeyError):
+        keep_guesses(cutter, {}, tmp_path)
+    assert len(open_guesses(tmp_path)) == 1
     sources["scut_heads"] = [boxed(BOX)]
     assert len(keep_guesses(cutter, sources, tmp_path)) == 2
-    for name in TRAIN_SOURCES:
-        CachedSource(tmp_path, tmp_path, name, "train", reader=lambda *_: iter(()))
-    opened = open_sources(tmp_path / "no data", tmp_path)
-    assert len(opened["guessed"]) == 2
-    assert opened["guessed"][0].masked
+    assert len(open_guesses(tmp_path)) == 2
+
+
+def test_a_refiner_is_shown_guesses() -> None:
+    """Their masks are framed as drawn ones are."""
+    sources = {"guessed": guesses(boxed(BOX))}
+    for seed in range(20):
+        picture = framed_picture(sources, np.random.default_rng(seed), 64)
+        assert picture.target[0].max() > 0.9
+        assert picture.weight[0].max() == 1

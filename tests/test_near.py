@@ -179,7 +179,7 @@ def test_empty_pictures_have_no_head_in_the_middle(monkeypatch: pytest.MonkeyPat
 
 
 def test_framed_pictures_are_full_of_a_head() -> None:
-    """Of what people drew masks of, and never of nothing."""
+    """Of what there are masks of, and never of nothing."""
     unmasked = red_head_sample((20.0, 20.0, 30.0, 30.0), masked=False)
     sources = sources_with(scut_heads=unmasked, person_crops=unmasked)
     for seed in range(40):

@@ -14,8 +14,6 @@ from headcut_train.far import far_picture
 from headcut_train.near import near_picture
 from headcut_train.pictures import pick
 
-pytestmark = pytest.mark.usefixtures("colours_unchanged")
-
 
 def test_same_seed_gives_the_same_picture() -> None:
     """A resumed run must see what the uninterrupted one saw."""

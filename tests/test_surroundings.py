@@ -12,8 +12,6 @@ from headcut_train import surroundings
 from headcut_train.pictures import SURE, mask_labels, rendered_look
 from headcut_train.sources import PERSON
 
-pytestmark = pytest.mark.usefixtures("colours_unchanged")
-
 
 def test_person_stands_before_a_crowd_and_keeps_its_own_colours() -> None:
     sample = red_head_sample(HEAD_AT)

@@ -82,6 +82,15 @@ def test_mine_keeps_mistakes_for_training(models: dict[str, Path], place: Place)
     )
 
 
+def test_guesses_are_drawn_from_only_where_asked(models: dict[str, Path], place: Place) -> None:
+    """A run that ended goes on to be one, and `guess` says how many masks it kept."""
+    again = ["train", place.recipe("segmenter"), "--out", place.root / "runs" / "segmenter"]
+    assert run(*again, "--guessed", *place.folders) == 2
+    assert run("guess", "--segmenter", models["segmenter"], *place.folders) == 0
+    assert run(*again, "--guessed", *place.folders) == 2
+    assert run(*again, *place.folders) == 0
+
+
 def test_train_then_export_gives_models_that_run(models: dict[str, Path]) -> None:
     """At the size that they were trained at last."""
     picture = np.zeros((64, 64, 3), np.uint8)

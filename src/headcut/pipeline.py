@@ -177,7 +177,11 @@ class HeadCutter:
         return [seen.head for seen in self.look(photo.pixels)]
 
     def look(self, pixels: U8Array) -> list[SeenHead]:
-        """Return the heads that the finder proposes and a closer look confirms."""
+        """Return the heads that the finder proposes and a closer look confirms.
+
+        Args:
+            pixels: (H, W, 3) uint8 sRGB.
+        """
         shape = (pixels.shape[0], pixels.shape[1])
         threshold = self.finder.threshold
         judged = (
@@ -191,7 +195,12 @@ class HeadCutter:
         return [s for s in whole if s.head in heads]
 
     def judged(self, pixels: U8Array, proposed: Head) -> SeenHead:
-        """Look at a proposed head's crop, which says how sure it is; up to three, if it denies."""
+        """Look at a proposed head's crop, which says how sure it is; up to three, if it denies.
+
+        Args:
+            pixels: (H, W, 3) uint8 sRGB.
+            proposed: with the finder's own confidence.
+        """
         shape = (pixels.shape[0], pixels.shape[1])
         visible = inside_photo(proposed.box_px, shape)
         looks = []
@@ -209,6 +218,10 @@ class HeadCutter:
         """Widen a head's crop while the head runs out of it; then look at what the mask frames.
 
         That is framed anew while the head runs out of the frame.
+
+        Args:
+            pixels: (H, W, 3) uint8 sRGB.
+            seen: as from `look`: its mask calls some pixel head.
         """
         shape = (pixels.shape[0], pixels.shape[1])
         visible = inside_photo(seen.head.box_px, shape)

@@ -27,6 +27,7 @@ class CachedSource(Sequence[Sample]):
         source: a name in `sources.READERS`; with a reader, any name.
         split: "train" or "val".
         reader: what gives the samples, if not the source's in `sources.READERS`.
+        anew: make the cache files anew; those that are there stay until the new ones are whole.
 
     Raises:
         OptionError: the data set is missing or damaged, or the cache cannot be written, or is of
@@ -34,11 +35,18 @@ class CachedSource(Sequence[Sample]):
     """
 
     def __init__(
-        self, data: Path, cache: Path, source: str, split: str, reader: Reader | None = None
+        self,
+        data: Path,
+        cache: Path,
+        source: str,
+        split: str,
+        reader: Reader | None = None,
+        *,
+        anew: bool = False,
     ):
-        self._index = index = cache / f"{source}-{split}.json"
+        self._index = index = _index_of(cache, source, split)
         pixels = cache / f"{source}-{split}.bin"
-        if not index.exists():
+        if anew or not index.exists():
             cache.mkdir(parents=True, exist_ok=True)
             try:
                 _write((reader or READERS[source])(data, split), pixels, index)
@@ -49,7 +57,7 @@ class CachedSource(Sequence[Sample]):
         kept = json.loads(index.read_text())
         if not (isinstance(kept, dict) and kept["format"] == FORMAT):
             what = f"{index} was written by another version; delete {cache}"
-            raise OptionError(f"{what}, and run `headcut-train mine` again if you had")
+            raise OptionError(f"{what}, and run `headcut-train mine` and `guess` again if you had")
         self._rows: list[dict[str, Any]] = kept["samples"]
         self._pixels = np.memmap(pixels, np.uint8, "r") if self._rows else np.zeros(0, np.uint8)
 
@@ -87,9 +95,13 @@ class CachedSource(Sequence[Sample]):
         _write_index(self._index, self._rows)
 
 
-def forget(cache: Path, source: str, split: str) -> None:
-    """Let a source be made anew when it is opened next."""
-    (cache / f"{source}-{split}.json").unlink(missing_ok=True)
+def is_kept(cache: Path, source: str, split: str) -> bool:
+    """Whether the samples of a source and split are in the cache."""
+    return _index_of(cache, source, split).exists()
+
+
+def _index_of(cache: Path, source: str, split: str) -> Path:
+    return cache / f"{source}-{split}.json"
 
 
 def _write(samples: Iterable[Sample], pixels: Path, index: Path) -> None:

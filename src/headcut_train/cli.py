@@ -1,4 +1,4 @@
-"""`headcut-train`: samples, mine, train, export, inspect, calibrate, evaluate; and `workshop`'s."""
+"""`headcut-train`: from training pictures to scores and model files; and `workshop`'s commands."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from headcut_train.export.crops import (
 from headcut_train.export.description import describe
 from headcut_train.export.onnx_file import export_onnx
 from headcut_train.export.parity import RESEARCH
-from headcut_train.guesses import keep_guesses
+from headcut_train.guesses import GUESSED, keep_guesses, open_guesses
 from headcut_train.manifest import open_manifests
 from headcut_train.mistakes import MINED_SOURCES, TRAPPED, mined
 from headcut_train.networks import FINDER_STRIDE, Network
@@ -138,6 +138,9 @@ def train_command(
     manifest: Manifests = None,
     data: Data = DATA,
     cache: Cache = CACHE,
+    guessed: Annotated[
+        bool, typer.Option("--guessed", help="Of a refiner: draw from what `guess` kept, too.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes that make pictures.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the network; 0: as many as fit.")] = 0,
 ) -> None:
@@ -149,6 +152,8 @@ def train_command(
         opened = open_manifests(manifest, cache, chosen.network)
     else:
         opened = open_sources(_folder(data), cache)
+    if guessed:
+        opened |= {GUESSED: open_guesses(cache)}
     folder = out or Path("runs") / recipe.stem
     typer.echo(train(chosen, sources=opened, out=folder, start_from=start_from, workers=workers))
 

@@ -173,6 +173,7 @@ def hat_mask(shape: tuple[int, int], over: Box, reach: float = 0.0) -> Image.Ima
 
 
 def paste_hat(image: Image.Image, hat: Image.Image, over: Box) -> None:
+    """Stretch a hat over a box of an image."""
     left, top, right, bottom = over
     size_px = max(1, round(right - left)), max(1, round(bottom - top))
     image.paste(hat.resize(size_px), (round(left), round(top)))

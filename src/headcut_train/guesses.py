@@ -9,27 +9,44 @@ Xie et al., 2020).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from headcut.errors import OptionError
 from headcut.find import Head
 from headcut.geometry import (
     BoolArray,
     Box,
+    FloatArray,
+    U8Array,
     centred_square,
     covered_pixels,
     inside_photo,
     paste_alpha,
 )
-from headcut.pipeline import HeadCutter
+from headcut.pipeline import HeadCutter, SeenHead
 from headcut.segment import share_of_head
-from headcut_train.cache import CachedSource, forget
+from headcut_train.cache import CachedSource, is_kept
 from headcut_train.sources import HEAD, KNOWN, NECK, NO_BOXES, Sample
 
-GUESSED_SOURCES = {"person_crops": (34, 2), "scut_heads": (44, 1)}
-"""Least height in pixels of the heads, and the most of a photo, the largest, by their source."""
+GUESSED = "guessed"
+"""Name of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """Which heads of a photo are guessed: so many, the largest, and none that is lower."""
+
+    least_height_px: float
+    most_heads: int
+
+
+GUESSED_SOURCES = {"person_crops": Large(34, 2), "scut_heads": Large(44, 1)}
+"""Whose heads have boxes alone. Of 60 guesses drawn at random, all lie on their head, by eye;
+two lack something, a cook's tall hat and hair before a face."""
 
 DOUBTED = (0.12, 0.88)
 """Where head or neck has a chance between these, nobody knows."""
@@ -40,11 +57,12 @@ CONFIRMED = 0.7
 MOST_DOUBTED = 0.35
 """The most that may be in doubt of a head, by its area."""
 
-LEAST_PX = 300
-"""The least area of a mask, in pixels."""
+LEAST_AREA_PX = 300
+"""The least area of a mask, in photo pixels."""
 
 APART = 0.35
-"""How far a mask may end from its box, above or below, by the box's height."""
+"""How far from its box's top a mask may begin, and how far above its bottom it may end, by the
+box's height; hair may fall lower."""
 
 MARGIN = 0.15
 """How much of a photo is kept around the refiner's crop, by its side."""
@@ -53,81 +71,102 @@ MARGIN = 0.15
 def keep_guesses(
     cutter: HeadCutter, sources: Mapping[str, Sequence[Sample]], cache: Path
 ) -> CachedSource:
-    """Guess the masks of all sources in `GUESSED_SOURCES`, and keep them as the source "guessed".
+    """Guess masks in all of `GUESSED_SOURCES`, and keep them in place of those kept before.
 
     Args:
         cutter: as in `guessed`.
         sources: by name; others than those are passed over.
-        cache: folder of the decoded photos; guesses that are there are replaced.
+        cache: folder of the decoded photos.
     """
 
     def all_guesses(_data: Path, _split: str) -> Iterator[Sample]:
-        for name, (least_px, most) in GUESSED_SOURCES.items():
+        for name, large in GUESSED_SOURCES.items():
             for sample in tqdm(sources[name], desc=name, disable=None):
-                yield from guessed(cutter, sample, least_px, most)
+                yield from guessed(cutter, sample, large)
 
-    forget(cache, "guessed", "train")
-    return CachedSource(cache, cache, "guessed", "train", reader=all_guesses)
+    return CachedSource(cache, cache, GUESSED, "train", all_guesses, anew=True)
 
 
-def guessed(cutter: HeadCutter, sample: Sample, least_px: float, most: int) -> Iterator[Sample]:
+def open_guesses(cache: Path) -> CachedSource:
+    """Return what `keep_guesses` kept.
+
+    Raises:
+        OptionError: nothing was kept in this folder.
+    """
+    if not is_kept(cache, GUESSED, "train"):
+        raise OptionError(f"{cache}: no guessed masks are there; run `headcut-train guess` first")
+    return CachedSource(cache, cache, GUESSED, "train")
+
+
+def guessed(cutter: HeadCutter, sample: Sample, large: Large) -> Iterator[Sample]:
     """Yield a masked sample of each large head of a photo that is cut without much doubt.
 
     Args:
         cutter: its segmenter and refiner say what is head.
         sample: a photo whose heads are boxed.
-        least_px: height of a box from which its head is large.
-        most: heads of a photo, the largest first.
+        large: which of them.
     """
-    heights = sample.boxes[:, 3] - sample.boxes[:, 1]
-    for i in np.argsort(-heights)[:most]:
-        guess = _guess(cutter, sample, int(i)) if heights[i] >= least_px else None
-        if guess is not None:
-            yield guess
-
-
-def _guess(cutter: HeadCutter, sample: Sample, i: int) -> Sample | None:
-    """Return the part of a photo around its head `i` with its mask; None if that is doubtful."""
     photo = np.array(sample.photo)
-    shape = (photo.shape[0], photo.shape[1])
-    box = tuple(float(v) for v in sample.boxes[i])
+    heights = sample.boxes[:, 3] - sample.boxes[:, 1]
+    for i in np.argsort(-heights)[: large.most_heads]:
+        left, top, right, bottom = (float(v) for v in sample.boxes[i])
+        box = (left, top, right, bottom)
+        seen = _seen(cutter, photo, box) if heights[i] >= large.least_height_px else None
+        plane = None if seen is None else _labels(seen, photo)
+        if seen is not None and plane is not None and _fits((plane & HEAD) > 0, box):
+            yield _around(sample, int(i), plane, seen.box)
+
+
+def _seen(cutter: HeadCutter, photo: U8Array, box: Box) -> SeenHead | None:
+    """Return a boxed head after all looks at it; None if they do not confirm it."""
     seen = cutter.judged(photo, Head(box, confidence=1.0))
     if not (seen.masks[0] > 0.5).any():
-        return None
+        return None  # there is nothing to frame
     seen = cutter.framed(photo, seen)
-    visible = inside_photo(seen.head.box_px, shape)
-    if share_of_head(seen.masks[0], seen.box, visible) < CONFIRMED:
-        return None
-    x, y, x_end, y_end = covered_pixels(seen.box, shape)
+    visible = inside_photo(box, (photo.shape[0], photo.shape[1]))
+    return seen if share_of_head(seen.masks[0], seen.box, visible) >= CONFIRMED else None
+
+
+def _labels(seen: SeenHead, photo: U8Array) -> U8Array | None:
+    """Return the (H, W) plane of a head, unknown beyond its crop; None if much is in doubt."""
+    shape = (photo.shape[0], photo.shape[1])
+    left, top, right, bottom = covered_pixels(seen.box, shape)
     chances = np.stack([paste_alpha(mask, seen.box, shape)[0] for mask in seen.masks])
-    head, neck = chances[0] > 0.5, chances[1] > 0.5
+    head, neck = chances > 0.5
     doubted = (chances > DOUBTED[0]) & (chances < DOUBTED[1])
-    plane = np.zeros(shape, np.uint8)  # beyond the square nobody knows
-    known = ~doubted.any(axis=0)
-    plane[y:y_end, x:x_end] = HEAD * head | KNOWN * known | NECK * (neck & known)
-    if doubted[0].sum() > MOST_DOUBTED * head.sum() or not _fits((plane & HEAD) > 0, box):
+    if doubted[0].sum() > MOST_DOUBTED * head.sum():
         return None
-    left, top, right, bottom = seen.box
+    known = ~doubted.any(axis=0)
+    plane = np.zeros(shape, np.uint8)
+    plane[top:bottom, left:right] = HEAD * head | KNOWN * known | NECK * (neck & known)
+    return plane
+
+
+def _fits(head: BoolArray, box: Box) -> bool:
+    """Whether an (H, W) mask is large enough, and begins and ends about where its box does."""
+    if head.sum() < LEAST_AREA_PX:
+        return False
+    _, top, _, bottom = box
+    slack = APART * (bottom - top)
+    rows = np.flatnonzero(head.any(axis=1))
+    begins = abs(rows[0] - max(0, top)) <= slack
+    ends = rows[-1] + 1 >= min(bottom - slack, len(head) - 2)
+    return bool(begins and ends)
+
+
+def _around(sample: Sample, i: int, plane: U8Array, crop: Box) -> Sample:
+    """Return the part of a photo around the crop of its head `i`, with the labels of that head."""
+    left, top, right, bottom = crop
     side = (1 + 2 * MARGIN) * (right - left)
     around = centred_square((left + right) / 2, (top + bottom) / 2, side)
-    x, y, x_end, y_end = covered_pixels(around, shape)
-    part = np.s_[y:y_end, x:x_end]
+    x, y, x_end, y_end = covered_pixels(around, (plane.shape[0], plane.shape[1]))
+    boxes: FloatArray = sample.boxes[[i]] - np.array([x, y, x, y], np.float32)
     return Sample(
         name=f"{sample.name}/{i}",
-        photo=np.ascontiguousarray(photo[part]),
-        plane=np.ascontiguousarray(plane[part]),
-        boxes=sample.boxes[[i]] - np.array([x, y, x, y], np.float32),
+        photo=np.ascontiguousarray(sample.photo[y:y_end, x:x_end]),
+        plane=np.ascontiguousarray(plane[y:y_end, x:x_end]),
+        boxes=boxes,
         ignored=NO_BOXES,
         masked=True,
         tags=(sample.tags[i],) if sample.tags else (),
     )
-
-
-def _fits(head: BoolArray, box: Box) -> bool:
-    """Whether an (H, W) mask begins and ends about where its head's box does."""
-    _, top, _, bottom = box
-    rows = np.flatnonzero(head.any(axis=1))
-    slack = APART * (bottom - top)
-    begins = abs(rows[0] - max(0, top)) <= slack
-    ends = rows[-1] + 1 >= min(bottom - slack, len(head) - 2)
-    return bool(head.sum() >= LEAST_PX and begins and ends)

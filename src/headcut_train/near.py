@@ -60,7 +60,7 @@ FRAMED_MIX = {
     "guessed": 0.17,
 }
 """Share of each source in framed pictures: of what people drew masks of, heads or hair, and of
-guessed masks (`guesses`), if there are any."""
+guessed masks (`guesses`), if they are asked for."""
 
 COARSEST = 0.12
 """What the smallest heads show in a crop, by its size: a head of 16 pixels is seen enlarged."""
@@ -126,6 +126,7 @@ NEAR = HeadPictures(
     hats=0.15,
     behind=0.1,
 )
+"""The segmenter's, which also learns from boxes."""
 
 FRAMED = HeadPictures(
     FRAMED_MIX,
@@ -296,6 +297,10 @@ def _box_labels(sample: Sample, target: int) -> U8Array:
     return np.stack(planes, axis=-1)
 
 
+FRAME_ERROR, FRAME_ERROR_SHARE = (-0.1, 0.3), 0.3
+"""By how much a side of a frame is off, outwards, by the head's longer side; share of sides."""
+
+
 def _near_look(sample: Sample, target: int, rng: Random, kind: HeadPictures) -> Box:
     """Frame the head by its mask, in such a share of the cases, or by its box.
 
@@ -317,9 +322,6 @@ def _near_look(sample: Sample, target: int, rng: Random, kind: HeadPictures) -> 
     longest = max(right - left, bottom - top)
     return _shifted((left, top, right, bottom), float(longest * rng.uniform(*kind.frame)), rng)
 
-
-FRAME_ERROR, FRAME_ERROR_SHARE = (-0.1, 0.3), 0.3
-"""By how much a side of a frame is off, outwards, by the head's longer side; share of sides."""
 
 CROPPED = (1.1, 2.9)
 """The least and the largest side of a crop around a box, in heads: the runtime's, 1.15 to 2.8."""

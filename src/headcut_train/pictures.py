@@ -23,6 +23,7 @@ from headcut_train.augment import Random
 from headcut_train.sources import HEAD, KNOWN, NECK, PERSON, Sample
 
 Sources = Mapping[str, Sequence[Sample]]
+"""Samples by the name of their source."""
 
 SURE = 250
 """A rendered label bit (0 to 255) above this holds for the whole pixel."""
@@ -73,6 +74,7 @@ def pick_mixed(sources: Sources, mix: Mapping[str, float], rng: Random) -> Sampl
 
 
 def pick_box(boxes: FloatArray, rng: Random) -> FloatArray:
+    """Pick one (4,) of boxes (N, 4)."""
     box: FloatArray = boxes[int(rng.integers(len(boxes)))]
     return box
 
@@ -85,6 +87,7 @@ def random_angle(rng: Random) -> float:
 BIT_TABLES = {
     bit: [255 * ((bits & bit) > 0) for bits in range(256)] for bit in (HEAD, KNOWN, PERSON, NECK)
 }
+"""For `Image.point`: 255 where a plane has the bit, else 0."""
 
 
 def mask_labels(sample: Sample) -> tuple[U8Array, ...]:
@@ -132,7 +135,15 @@ def random_scene(
     name: str = "scenes",
     sides: tuple[float, float] = (0.5, 1.0),
 ) -> U8Array:
-    """Return a random square of a photo, as a rule of one without people."""
+    """Return a random square of a photo, as a rule of one without people: (size, size, 3).
+
+    Args:
+        sources: by name.
+        rng: chooses.
+        size: side of the result in pixels.
+        name: of the source.
+        sides: the least and the largest side of the square, by the photo's shorter side.
+    """
     photo = pick(sources, name, rng).photo
     height, width = photo.shape[:2]
     side = min(height, width) * rng.uniform(*sides)
@@ -147,4 +158,5 @@ def person_alpha(channels: U8Array) -> FloatArray:
 
 
 def blend(front: U8Array, back: U8Array, alpha: FloatArray) -> U8Array:
+    """Lay (H, W, 3) `front` over `back`, as opaque as (H, W, 1) `alpha` in [0, 1] says."""
     return (front * alpha + back * (1 - alpha) + 0.5).astype(np.uint8)

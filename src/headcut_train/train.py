@@ -58,13 +58,8 @@ TRAIN_SOURCES = (
 
 
 def open_sources(data: Path, cache: Path) -> dict[str, CachedSource]:
-    """Return every source that training draws from, decoded into `cache` on first use.
-
-    That is "guessed", too, once `headcut-train guess` has put it there.
-    """
-    guessed = ("guessed",) if (cache / "guessed-train.json").exists() else ()
-    names = (*TRAIN_SOURCES, *guessed)
-    return {name: CachedSource(data, cache, name, "train") for name in names}
+    """Return every source that training draws from, decoded into `cache` on first use."""
+    return {name: CachedSource(data, cache, name, "train") for name in TRAIN_SOURCES}
 
 
 class Pictures(Dataset[list[np.ndarray]]):
