@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from made_data import red_head_sample, scene_sample
 
-from headcut.geometry import BoolArray
 from headcut_train import far, near
-from headcut_train.metrics import dilated
 from headcut_train.near import near_picture
 from headcut_train.pictures import Picture
 from headcut_train.sources import Sample
@@ -37,7 +35,3 @@ def near_pictures(
     monkeypatch.setattr(near, "ALIKE_SHARE", 0.0)  # colours are labels here
     sources = sources_with(lfw_parts=sample, **others)
     return [near_picture(sources, np.random.default_rng(i), SIZE) for i in range(count)]
-
-
-def eroded(mask: BoolArray, reach: int) -> BoolArray:
-    return ~dilated(~mask, reach)

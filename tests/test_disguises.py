@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from made_data import red_head_sample, scene_sample
-from made_pictures import HEAD_AT, SIZE, eroded, near_pictures, sources_with
+from made_pictures import HEAD_AT, SIZE, near_pictures, sources_with
 
+from headcut.geometry import BoolArray
 from headcut_train import disguises, near
 from headcut_train.metrics import dilated
 from headcut_train.near import framed_picture
@@ -165,3 +166,7 @@ def test_near_pictures_have_hats_put_on(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(hats(bare)) >= 10
     assert np.mean(hats(bare)) > 0.95
     assert hats(replace(bare, tags=(("hat",),))) == []
+
+
+def eroded(mask: BoolArray, reach: int) -> BoolArray:
+    return ~dilated(~mask, reach)

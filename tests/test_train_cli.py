@@ -82,13 +82,32 @@ def test_mine_keeps_mistakes_for_training(models: dict[str, Path], place: Place)
     )
 
 
-def test_guesses_are_drawn_from_only_where_asked(models: dict[str, Path], place: Place) -> None:
-    """A run that ended goes on to be one, and `guess` says how many masks it kept."""
-    again = ["train", place.recipe("segmenter"), "--out", place.root / "runs" / "segmenter"]
-    assert run(*again, "--guessed", *place.folders) == 2
+def test_guesses_are_drawn_from_only_where_asked(
+    models: dict[str, Path], place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that ended goes on to be one, whatever was guessed since."""
+    recipe = place.root / "refiner.toml"
+    recipe.write_text(RECIPE.format(network="segmenter") + '\npictures = "framed"\n')
+    train = ["train", recipe, "--out", place.root / "runs" / "refiner", "--workers", "0"]
+    assert run(*train, *place.folders) == 0
+    assert run(*train, "--guessed", *place.folders) == 2
+    assert "run `headcut-train guess` first" in capsys.readouterr().err
     assert run("guess", "--segmenter", models["segmenter"], *place.folders) == 0
-    assert run(*again, "--guessed", *place.folders) == 2
-    assert run(*again, *place.folders) == 0
+    assert run(*train, "--guessed", *place.folders) == 2
+    assert "not the same photos" in capsys.readouterr().err
+    assert run(*train, *place.folders) == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--manifest", "pairs.jsonl"]])
+def test_guesses_are_for_framed_pictures_of_the_data_sets(
+    place: Place, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another recipe draws from none; a manifest's photos would not be drawn beside them."""
+    recipe = place.recipe("segmenter")
+    if more:
+        recipe.write_text(recipe.read_text() + '\npictures = "framed"\n')
+    assert run("train", recipe, "--guessed", *more, *place.folders) == 2
+    assert "--guessed needs" in capsys.readouterr().err
 
 
 def test_train_then_export_gives_models_that_run(models: dict[str, Path]) -> None:

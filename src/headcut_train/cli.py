@@ -148,6 +148,9 @@ def train_command(
     if threads:
         torch.set_num_threads(threads)
     chosen = read_recipe(recipe)
+    if guessed and (manifest or chosen.pictures != "framed"):
+        needs = 'a recipe with pictures = "framed", and the data sets instead of a --manifest'
+        raise OptionError(f"{recipe}: --guessed needs {needs}")
     if manifest:
         opened = open_manifests(manifest, cache, chosen.network)
     else:

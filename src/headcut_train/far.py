@@ -8,14 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from headcut.geometry import (
-    BoolArray,
-    Box,
-    FloatArray,
-    U8Array,
-    centred_square,
-    whole_photo_box,
-)
+from headcut.geometry import BoolArray, Box, FloatArray, U8Array, centred_square, whole_photo_box
 from headcut_train.augment import Random, photometric
 from headcut_train.disguises import hat_box, hat_mask, paste_hat, real_hat
 from headcut_train.networks import FINDER_STRIDE

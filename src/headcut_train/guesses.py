@@ -109,11 +109,15 @@ def guessed(cutter: HeadCutter, sample: Sample, large: Large) -> Iterator[Sample
     photo = np.array(sample.photo)
     heights = sample.boxes[:, 3] - sample.boxes[:, 1]
     for i in np.argsort(-heights)[: large.most_heads]:
+        if heights[i] < large.least_height_px:
+            return
         left, top, right, bottom = (float(v) for v in sample.boxes[i])
         box = (left, top, right, bottom)
-        seen = _seen(cutter, photo, box) if heights[i] >= large.least_height_px else None
-        plane = None if seen is None else _labels(seen, photo)
-        if seen is not None and plane is not None and _fits((plane & HEAD) > 0, box):
+        seen = _seen(cutter, photo, box)
+        if seen is None:
+            continue
+        plane = _labels(seen, (photo.shape[0], photo.shape[1]))
+        if plane is not None and _fits((plane & HEAD) > 0, box):
             yield _around(sample, int(i), plane, seen.box)
 
 
@@ -127,9 +131,8 @@ def _seen(cutter: HeadCutter, photo: U8Array, box: Box) -> SeenHead | None:
     return seen if share_of_head(seen.masks[0], seen.box, visible) >= CONFIRMED else None
 
 
-def _labels(seen: SeenHead, photo: U8Array) -> U8Array | None:
+def _labels(seen: SeenHead, shape: tuple[int, int]) -> U8Array | None:
     """Return the (H, W) plane of a head, unknown beyond its crop; None if much is in doubt."""
-    shape = (photo.shape[0], photo.shape[1])
     left, top, right, bottom = covered_pixels(seen.box, shape)
     chances = np.stack([paste_alpha(mask, seen.box, shape)[0] for mask in seen.masks])
     head, neck = chances > 0.5

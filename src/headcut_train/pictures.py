@@ -12,13 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from headcut.geometry import (
-    Box,
-    FloatArray,
-    U8Array,
-    centred_square,
-    crop_for_model,
-)
+from headcut.geometry import Box, FloatArray, U8Array, centred_square, crop_for_model
 from headcut_train.augment import Random
 from headcut_train.sources import HEAD, KNOWN, NECK, PERSON, Sample
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter
 
-from headcut.geometry import (
-    OUTSIDE_GREY,
-    Box,
-    FloatArray,
-    U8Array,
-    centred_square,
-)
+from headcut.geometry import OUTSIDE_GREY, Box, FloatArray, U8Array, centred_square
 from headcut_train.augment import Random
 from headcut_train.pictures import (
     SURE,
