@@ -55,7 +55,7 @@ def test_mask_lies_on_the_head() -> None:
     np.testing.assert_array_equal((guess.plane[known] & HEAD) > 0, red[known])
     assert ((guess.plane[known & blue] & NECK) > 0).all()
     assert not known[-5:].any(), "beyond what the refiner saw"
-    assert known.mean() > 0.5
+    assert known.mean() > 0.25
 
 
 def test_doubted_pixels_are_unknown() -> None:
@@ -81,6 +81,17 @@ def test_what_is_not_cut_as_it_is_boxed_is_no_label(spoilt: tuple[slice, slice])
     assert guesses(sample) == []
 
 
+def test_hair_that_somebody_drew_is_head_where_the_networks_doubt_it() -> None:
+    sample = boxed(BOX)
+    green = np.s_[40:140, 115:160]
+    sample.photo[green] = (0, 255, 0)
+    assert guesses(sample) == []
+    sample.plane[green] |= HEAD | KNOWN
+    (guess,) = guesses(sample)
+    hair = guess.photo[..., 1] > 250
+    assert ((guess.plane[hair] & (HEAD | KNOWN)) == HEAD | KNOWN).all()
+
+
 def test_a_head_in_much_doubt_is_no_label() -> None:
     sample = boxed(BOX)
     sample.photo[20:150, 120:160] = (0, 255, 0)
@@ -103,7 +114,11 @@ def test_guesses_are_kept_and_replaced(tmp_path: Path, cutter: HeadCutter) -> No
     """Those kept before stay if the new ones come to nothing."""
     with pytest.raises(OptionError, match="headcut-train guess"):
         open_guesses(tmp_path)
-    sources: dict[str, list[Sample]] = {"person_crops": [boxed(BOX)], "scut_heads": []}
+    sources: dict[str, list[Sample]] = {
+        "person_crops": [boxed(BOX)],
+        "scut_heads": [],
+        "figaro_hair": [],
+    }
     assert len(keep_guesses(cutter, sources, tmp_path)) == 1
     with pytest.raises(KeyError):
         keep_guesses(cutter, {}, tmp_path)

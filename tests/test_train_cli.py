@@ -93,21 +93,23 @@ def test_guesses_are_drawn_from_only_where_asked(
     assert run(*train, "--guessed", *place.folders) == 2
     assert "run `headcut-train guess` first" in capsys.readouterr().err
     assert run("guess", "--segmenter", models["segmenter"], *place.folders) == 0
+    assert run("samples", recipe, "--guessed", "--sheet", place.root / "g.png", *place.folders) == 0
     assert run(*train, "--guessed", *place.folders) == 2
     assert "not the same photos" in capsys.readouterr().err
     assert run(*train, *place.folders) == 0
 
 
-@pytest.mark.parametrize("more", [[], ["--manifest", "pairs.jsonl"]])
-def test_guesses_are_for_framed_pictures_of_the_data_sets(
-    place: Place, more: list[str], capsys: pytest.CaptureFixture[str]
+def test_guesses_are_refused_where_none_would_be_drawn(
+    place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another recipe draws from none; a manifest's photos would not be drawn beside them."""
-    recipe = place.recipe("segmenter")
-    if more:
-        recipe.write_text(recipe.read_text() + '\npictures = "framed"\n')
-    assert run("train", recipe, "--guessed", *more, *place.folders) == 2
-    assert "--guessed needs" in capsys.readouterr().err
+    """A manifest's photos would not be drawn beside them; a finder learns from boxes."""
+    segmenter, finder = place.recipe("segmenter"), place.recipe("finder")
+    manifest = ["--manifest", "pairs.jsonl"]
+    assert run("train", segmenter, "--guessed", *manifest, *place.folders) == 2
+    assert "leave one of" in capsys.readouterr().err
+    for command in ("train", "samples"):
+        assert run(command, finder, "--guessed", *place.folders) == 2
+        assert "a finder learns from boxes" in capsys.readouterr().err
 
 
 def test_train_then_export_gives_models_that_run(models: dict[str, Path]) -> None:

@@ -1,9 +1,9 @@
 """Guessed masks: what the networks cut of boxed heads, where they are sure, as labels.
 
 People drew masks of faces in front of the camera, most of all. Of heads in helmets, in profile and
-from behind there are boxes, so the refiner learns from what it says of these itself, in pictures
-that it has to cope with: blurred, stretched, in another hat ("Self-training with Noisy Student",
-Xie et al., 2020).
+from behind there are boxes, of some the hair. So segmenter and refiner learn from what they say of
+these themselves, in pictures that they have to cope with: blurred, turned, in another hat
+("Self-training with Noisy Student", Xie et al., 2020).
 """
 
 from __future__ import annotations
@@ -44,9 +44,13 @@ class Large:
     most_heads: int
 
 
-GUESSED_SOURCES = {"person_crops": Large(34, 2), "scut_heads": Large(44, 1)}
-"""Whose heads have boxes alone. Of 60 guesses drawn at random, all lie on their head, by eye;
-two lack something, a cook's tall hat and hair before a face."""
+GUESSED_SOURCES = {
+    "person_crops": Large(34, 2),
+    "scut_heads": Large(44, 1),
+    "figaro_hair": Large(34, 1),
+}
+"""Whose heads have boxes alone, or boxes and hair. Of 60 guesses drawn at random, all lie on their
+head, by eye."""
 
 DOUBTED = (0.12, 0.88)
 """Where head or neck has a chance between these, nobody knows."""
@@ -64,8 +68,8 @@ APART = 0.35
 """How far from its box's top a mask may begin, and how far above its bottom it may end, by the
 box's height; hair may fall lower."""
 
-MARGIN = 0.15
-"""How much of a photo is kept around the refiner's crop, by its side."""
+MARGIN = 0.4
+"""How much of a photo is kept around the refiner's crop, by its side: the segmenter sees more."""
 
 
 def keep_guesses(
@@ -116,7 +120,8 @@ def guessed(cutter: HeadCutter, sample: Sample, large: Large) -> Iterator[Sample
         seen = _seen(cutter, photo, box)
         if seen is None:
             continue
-        plane = _labels(seen, (photo.shape[0], photo.shape[1]))
+        hair = ((sample.plane & HEAD) > 0) & (i == 0)  # the first head's, if any: see `Sample`
+        plane = _labels(seen, hair)
         if plane is not None and _fits((plane & HEAD) > 0, box):
             yield _around(sample, int(i), plane, seen.box)
 
@@ -131,16 +136,24 @@ def _seen(cutter: HeadCutter, photo: U8Array, box: Box) -> SeenHead | None:
     return seen if share_of_head(seen.masks[0], seen.box, visible) >= CONFIRMED else None
 
 
-def _labels(seen: SeenHead, shape: tuple[int, int]) -> U8Array | None:
-    """Return the (H, W) plane of a head, unknown beyond its crop; None if much is in doubt."""
+def _labels(seen: SeenHead, hair: BoolArray) -> U8Array | None:
+    """Return the (H, W) plane of a head, unknown beyond its crop; None if much is in doubt.
+
+    Args:
+        seen: the head after all looks.
+        hair: (H, W), what is surely its hair.
+    """
+    shape = (hair.shape[0], hair.shape[1])
     left, top, right, bottom = covered_pixels(seen.box, shape)
     chances = np.stack([paste_alpha(mask, seen.box, shape)[0] for mask in seen.masks])
+    own_hair = hair[top:bottom, left:right]
+    chances[0][own_hair], chances[1][own_hair] = 1, 0
     head, neck = chances > 0.5
     doubted = (chances > DOUBTED[0]) & (chances < DOUBTED[1])
     if doubted[0].sum() > MOST_DOUBTED * head.sum():
         return None
     known = ~doubted.any(axis=0)
-    plane = np.zeros(shape, np.uint8)
+    plane = (hair * (HEAD | KNOWN)).astype(np.uint8)
     plane[top:bottom, left:right] = HEAD * head | KNOWN * known | NECK * (neck & known)
     return plane
 

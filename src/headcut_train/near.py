@@ -42,25 +42,26 @@ from headcut_train.surroundings import (
 )
 
 NEAR_MIX = {
-    "celebamask": 0.33,
-    "lfw_parts": 0.16,
-    "clothing_coparsing": 0.11,
-    "figaro_hair": 0.09,
-    "scut_heads": 0.14,
-    "person_crops": 0.17,
+    "celebamask": 0.27,
+    "lfw_parts": 0.13,
+    "clothing_coparsing": 0.09,
+    "figaro_hair": 0.08,
+    "scut_heads": 0.12,
+    "person_crops": 0.13,
+    "guessed": 0.18,
 }
-"""Share of each source in near pictures."""
+"""Share of each source in near pictures, guessed masks (`guesses`) being there if asked for."""
 
 FRAMED_MIX = {
-    "celebamask": 0.4,
-    "lfw_parts": 0.19,
-    "clothing_coparsing": 0.16,
+    "celebamask": 0.37,
+    "lfw_parts": 0.17,
+    "clothing_coparsing": 0.15,
     "fasseg": 0.05,
-    "figaro_hair": 0.03,
-    "guessed": 0.17,
+    "figaro_hair": 0.02,
+    "guessed": 0.24,
 }
 """Share of each source in framed pictures: of what people drew masks of, heads or hair, and of
-guessed masks (`guesses`), if they are asked for."""
+guessed masks, if they are asked for."""
 
 COARSEST = 0.12
 """What the smallest heads show in a crop, by its size: a head of 16 pixels is seen enlarged."""

@@ -45,7 +45,7 @@ class Picture:
 HARD_TRIES = 4
 """Hats and traps are rare and hard: of so many samples drawn, the first with one is taken."""
 
-COMMON_TRIES = {"person_crops": 2}
+COMMON_TRIES = {"person_crops": 2, "guessed": 2}
 """The same for sources in which they are common: a third there wears hats."""
 
 
