@@ -19,9 +19,9 @@ SIZE = 128
 
 
 def sources_with(**given: Sample) -> Mapping[str, Sequence[Sample]]:
-    """All sources, made: those that are not given have heads without any red."""
+    """All sources but guesses, made: those that are not given have heads without any red."""
     other = red_head_sample(HEAD_AT, colour=(0, 200, 0))
-    names = {*near.NEAR_MIX, *near.FRAMED_MIX, *far.FAR_MIX} - {"composed"}
+    names = {*near.NEAR_MIX, *near.FRAMED_MIX, *far.FAR_MIX} - {"composed", "guessed"}
     made = {name: [other] for name in names} | {"scenes": [scene_sample()]}
     return made | {name: [sample] for name, sample in given.items()}
 

@@ -220,6 +220,20 @@ def test_photos_of_a_shard_that_is_lost_are_cut_again(place: Path, headcut: Head
     assert ran.written == ["to do: 2 photos (1 changed, 1 whose output is gone)"]
 
 
+def test_shards_outlive_a_change_to_files(place: Path, headcut: Headcut) -> None:
+    """Other photos are in them; pictures may be cut again as a data set."""
+    record(place, PhotoJob(save=SaveOptions(output="mask"), form="parquet"))
+    ran = headcut("batch", "in", "out", "--redo", "--dry-run")
+    assert ran.code == 2
+    assert "2 photos to be cut again are in the shards of TARGET" in ran.err
+
+
+def test_pictures_are_cut_again_as_a_data_set(place: Path, headcut: Headcut) -> None:
+    record(place, PhotoJob(save=SaveOptions()))
+    ran = headcut("batch", "in", "out", "--as", "parquet", "--redo", "--dry-run")
+    assert ran.code == 0, ran.err
+
+
 def test_webp_in_a_webdataset_is_called_so(place: Path) -> None:
     (shard,) = record(place, PhotoJob(save=SaveOptions(format="webp"), form="webdataset"))
     with tarfile.open(place / "out" / shard) as tar:

@@ -139,6 +139,8 @@ def test_merged_heads_are_as_opaque_as_the_most_opaque() -> None:
     assert both.confidence == 0.8
     assert (both.alpha == np.maximum(left.alpha, right.alpha)).all()
     assert merge([left]) is left
+    with pytest.raises(HeadChoiceError, match="no heads to merge"):
+        merge([])
     rgba = np.asarray(both.image)
     assert (rgba[..., 3] == np.asarray(both.render(ALPHA))).all()
     for head in (left, right):

@@ -234,7 +234,7 @@ def test_cut_out_is_pasted_back_by_its_sidecar(headcut: Headcut) -> None:
         (["--outline", "thick"], "outline 'thick' is not known; use PX or PX,COLOUR"),
         (["--square", "20", "--outline", "6"], "the outline fills a square of 20; give 5 or less"),
         (["--outline", ""], "outline '' is not known"),
-        (["--outline", "0"], "outline is 0 pixels wide; give 1 to 200"),
+        (["--outline", "0"], "outline is 0; give 1 to 200"),
         (["--outline", "5,nocolour"], "'nocolour' is no colour"),
         (["--background", "nothing.png"], "'nothing.png': no such file; check the name"),
         (["--background", "red", "--output", "mask"], "a background hides the mask"),
@@ -261,7 +261,12 @@ def test_wrong_value_is_named_with_its_fix(
     [
         ({"outline": 8}, r"outline is 8; give headcut\.options\.Outline"),
         ({"outline": "8,red"}, r"outline is '8,red'; give headcut\.options\.Outline"),
-        ({"square": "512"}, "square is '512'; give a number, 16 to 8192"),
+        ({"square": "512"}, "square is '512'; give a whole number, 16 to 8192"),
+        ({"square": 100.5}, r"square is 100\.5; give a whole number, 16 to 8192"),
+        ({"max_bytes": 0}, "max_bytes is 0; give 1 to 1000000000"),
+        ({"max_bytes": "1"}, "max_bytes is '1'; give a whole number"),
+        ({"background": None}, "background is None; give a word, a colour"),
+        ({"background": (255, 255, 255)}, r"background is \(255, 255, 255\); give a word"),
         ({"padding": "4", "crop": True}, "padding is '4'; give a number, 0 to 500"),
     ],
 )

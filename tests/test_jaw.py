@@ -201,6 +201,27 @@ def test_a_second_run_keeps_what_is_cut_and_chosen(
     assert again.used("train") + again.used("val") == [again.pairs[1]]
 
 
+def test_a_stop_loses_no_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = with_lines(write_mut1ny(tmp_path / "source", 3), tmp_path / "out")
+    real, done = necks._cut, []
+
+    def stopping(job: necks._Job) -> object:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(job.pair.name)
+        return real(job)
+
+    monkeypatch.setattr(necks, "_cut", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        cut_necks(manifest.path, workers=1)
+    assert not (tmp_path / "out" / "neck.jsonl").exists(), "an unfinished manifest is not one"
+    done.clear()
+    cut = cut_necks(manifest.path, workers=1)
+    assert done == ["02"]
+    assert len(cut.used("train") + cut.used("val")) == 3
+    assert not (tmp_path / "out" / "neck.part.jsonl").exists()
+
+
 def test_manifests_without_necks_to_cut(tmp_path: Path) -> None:
     manifest = with_lines(write_mut1ny(tmp_path / "source", 1), tmp_path / "out")
     cut = cut_necks(manifest.path, workers=1)
@@ -219,6 +240,11 @@ def test_a_photo_that_is_gone_is_put_aside(tmp_path: Path) -> None:
     cut = cut_necks(manifest.path, workers=1)
     assert [pair.used for pair in cut.pairs] == [False, True]
     assert "no such file" in cut.pairs[0].aside
+    (sheet,) = write_sheets(cut, tmp_path / "sheet.png")
+    tile = necks.TILE_PX
+    pixels = np.asarray(Image.open(sheet))[:tile]
+    assert pixels[:, : 2 * tile].std() == 0
+    assert pixels[:, 2 * tile : 4 * tile].std() > 10
 
 
 def test_sheets_show_the_doubtful_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

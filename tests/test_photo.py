@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import png_header
 from PIL import Image, ImageCms
 
-from headcut.errors import PhotoError
+from headcut.errors import OptionError, PhotoError
 from headcut.options import PhotoLimits
 from headcut.photo import load_photo, read_photo
 
@@ -275,6 +276,12 @@ def test_byte_limit_is_checked_before_reading(tmp_path: Path) -> None:
 def test_endless_stream_is_cut_off_at_the_byte_limit() -> None:
     with Path("/dev/zero").open("rb") as zeros, pytest.raises(PhotoError, match=r"0\.1 MB limit"):
         load_photo(zeros, PhotoLimits(max_bytes=100_000))
+
+
+@pytest.mark.parametrize("wrong", [{"max_bytes": 5e6}, {"min_side_px": 0}, {"max_megapixels": "1"}])
+def test_limits_are_checked_when_they_are_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=r"give a (whole )?number above 0"):
+        PhotoLimits(**wrong)
 
 
 def test_byte_limit_holds_for_bytes() -> None:

@@ -134,6 +134,16 @@ def test_a_grey_mask_may_have_an_opaque_alpha(tmp_path: Path) -> None:
     assert (mask == HEAD_LEVEL).sum() > 500
 
 
+def test_a_plain_mask_with_a_palette_has_its_colours(tmp_path: Path) -> None:
+    """White may be number 0 of it."""
+    label = plain_label().convert("L").point(lambda level: 255 - level)
+    label.putpalette([255, 255, 255, *[0] * 765])
+    write_pair(tmp_path / "source", "a", portrait_photo(), label)
+    mask, _ = prepared(tmp_path / "source", "folder")
+    column, row = head_middle()
+    assert (mask[row, column], mask[0, 0]) == (HEAD_LEVEL, 0)
+
+
 def test_class_numbers_may_be_of_one_bit(tmp_path: Path) -> None:
     """0 and 1 are background and skin."""
     label = plain_label().convert("1")
@@ -359,6 +369,20 @@ def test_photos_of_one_stem_do_not_hide_each_other(tmp_path: Path) -> None:
     source = write_mut1ny(tmp_path / "source", 1)
     portrait_photo().save(source / "images" / "00.png")
     assert [pair.name for pair in find_pairs(source)] == ["00", "00.webp"]
+
+
+def test_a_mask_is_of_the_photo_in_its_own_folder(tmp_path: Path) -> None:
+    """Another person's photo of the same number has none; a mask of no folder's photo fits."""
+    for name in ("p1/001", "p2/001", "002"):
+        path = tmp_path / "images" / f"{name}.webp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        portrait_photo().save(path)
+    for name in ("p1/001", "p3/002"):
+        path = tmp_path / "labels" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plain_label().save(path)
+    masks = {pair.name: [mask.parent.name for mask in pair.masks] for pair in find_pairs(tmp_path)}
+    assert masks == {"p1/001": ["p1"], "p2/001": [], "002": ["p3"]}
 
 
 def test_held_out_pairs_stay_held_out_when_others_come(tmp_path: Path) -> None:

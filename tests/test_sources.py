@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from PIL import Image
 
 from headcut.errors import OptionError
 from headcut.find import intersection_over_union
-from headcut_train import sources
+from headcut_train import cache, sources
 from headcut_train.cache import CachedSource
 from headcut_train.jaw import FoundJaw
 from headcut_train.sources import (
@@ -520,6 +521,22 @@ def test_stopped_cache_is_made_anew(
         with pytest.raises(KeyboardInterrupt):
             CachedSource(data, tmp_path, "scenes", "val")
     assert len(CachedSource(data, tmp_path, "scenes", "val")) == 2
+
+
+def test_new_pixels_never_lie_under_an_older_index(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its labels would be of other photos."""
+    CachedSource(data, tmp_path, "scenes", "val")
+
+    def full(index: Path, rows: list[dict[str, Any]]) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cache, "_write_index", full)
+        with pytest.raises(OptionError, match="No space left"):
+            CachedSource(data, tmp_path, "scenes", "val", anew=True)
+    assert not cache.is_kept(tmp_path, "scenes", "val")
 
 
 def test_missing_data_set_is_named_with_the_option(tmp_path: Path) -> None:

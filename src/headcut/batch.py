@@ -145,8 +145,7 @@ def run(
         raise OptionError(f"{source_url}: no photos there; give a place that holds some")
     _refuse_a_mixture(todo, options, choice)
     photos = _chosen(todo.todo, choice)
-    if job.form != "files":
-        _refuse_doubles(photos, outputs)
+    _refuse_to_undo_shards(photos, outputs)
     if choice.dry_run:
         return Outcome(done=0, no_head=0, failed=0, lines=_to_do_lines(todo, len(photos)))
     if job.form != "files":
@@ -179,9 +178,11 @@ def _refuse_a_mixture(todo: Work, options: str, choice: Choice) -> None:
     )
 
 
-def _refuse_doubles(photos: pa.Table, outputs: pa.Array) -> None:
-    shards = pc.list_flatten(photos["old_outputs"])
-    doubled = int(pc.sum(pc.is_in(shards, value_set=outputs)).as_py() or 0)
+def _refuse_to_undo_shards(photos: pa.Table, outputs: pa.Array) -> None:
+    """Raise if photos are in shards: they would be there twice, or the shards deleted with them."""
+    old = pc.list_flatten(photos["old_outputs"])
+    there = old.filter(pc.is_in(old, value_set=outputs)).to_pylist()
+    doubled = sum(SHARD.fullmatch(key) is not None for key in there)
     if doubled:
         raise OptionError(
             f"{doubled} photos to be cut again are in the shards of TARGET, which are never "

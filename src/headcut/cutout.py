@@ -86,6 +86,7 @@ class CutOut:
 
         Raises:
             PhotoError: the background's picture cannot be read.
+            OutputError: as in `frame`.
         """
         options = options or SaveOptions()
         frame = self.frame(options)
@@ -97,7 +98,11 @@ class CutOut:
         return alpha.point(lambda a: 255 * (a >= 128)) if options.output == "mask" else alpha
 
     def frame(self, options: SaveOptions) -> Frame:
-        """Return which part of the photo a saved picture shows, and at what scale."""
+        """Return which part of the photo a saved picture shows, and at what scale.
+
+        Raises:
+            OutputError: with so much padding, the picture is too large.
+        """
         return frame_of(self.alpha_patch, self.box_px, self.photo.shape, options)
 
     def encode(self, options: SaveOptions | None = None) -> bytes:
@@ -105,7 +110,7 @@ class CutOut:
 
         Raises:
             PhotoError: as in `render`.
-            OutputError: the picture is too large for WebP, or for `max_bytes`.
+            OutputError: the picture is too large: see `frame`; or for WebP, or `max_bytes`.
         """
         options = options or SaveOptions()
         picture = self.render(options)
@@ -184,7 +189,13 @@ def cut_out(
 
 
 def merge(cut_outs: Sequence[CutOut]) -> CutOut:
-    """Return several heads of one photo as one cut-out: the largest alpha, the least confidence."""
+    """Return several heads of one photo as one cut-out: the largest alpha, the least confidence.
+
+    Raises:
+        HeadChoiceError: there is none.
+    """
+    if not cut_outs:
+        raise HeadChoiceError("no heads to merge; give at least one")
     if len(cut_outs) == 1:
         return cut_outs[0]
     lefts, tops, rights, bottoms = zip(*(head.box_px for head in cut_outs), strict=True)

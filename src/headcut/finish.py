@@ -52,7 +52,8 @@ def frame_of(
 ) -> Frame:
     """Return what the output shows: the photo, the head's box, or a square around the head.
 
-    Padding is added in percent of the longer side of the box; an outline always fits in.
+    Padding is added in percent of the longer side of the box. An outline fits in, but for
+    the photo's own frame, which shows what is in the photo.
 
     Args:
         alpha_patch: (bottom - top, right - left) float32, the head's alpha.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 import re
 from collections.abc import Sequence
@@ -38,6 +39,16 @@ class Point:
 Heads: TypeAlias = Literal["all", "largest", "each"] | int | Point
 
 
+def _require_between(
+    name: str, value: object, least: int, most: int, *, whole: bool = False
+) -> None:
+    if not isinstance(value, numbers.Integral if whole else numbers.Real):
+        kind = "a whole number" if whole else "a number"
+        raise OptionError(f"{name} is {value!r}; give {kind}, {least} to {most}")
+    if not least <= float(value) <= most:
+        raise OptionError(f"{name} is {float(value):g}; give {least} to {most}")
+
+
 @dataclass(frozen=True, slots=True)
 class Outline:
     """A line around the head, as stickers have.
@@ -53,8 +64,7 @@ class Outline:
     """A name, or #rrggbb."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.width_px <= 200:
-            raise OptionError(f"outline is {self.width_px} pixels wide; give 1 to 200")
+        _require_between("outline", self.width_px, 1, 200, whole=True)
         if self.colour != "white" and not is_colour(self.colour):  # that imports Pillow
             raise OptionError(f"{self.colour!r} is no colour; use a name, as white, or #rrggbb")
 
@@ -78,8 +88,11 @@ class PhotoLimits:
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name} is {getattr(self, name)}; give a number above 0")
+            number = getattr(self, name)
+            kind = numbers.Real if name == "max_megapixels" else numbers.Integral
+            if not (isinstance(number, kind) and float(number) > 0):
+                what = "a number" if kind is numbers.Real else "a whole number"
+                raise OptionError(f"{name} is {number!r}; give {what} above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +136,12 @@ class SaveOptions:
     def __post_init__(self) -> None:
         require_known("output", self.output, OUTPUTS)
         require_known("format", self.format, FORMATS)
-        _require_between("square", self.square, 16, 8192)
+        if self.square is not None:
+            _require_between("square", self.square, 16, 8192, whole=True)
         _require_between("padding", self.padding, 0, 500)
         _require_between("feather", self.feather, 0, 500)
+        if self.max_bytes is not None:
+            _require_between("max_bytes", self.max_bytes, 1, 1_000_000_000, whole=True)
         if not isinstance(self.outline, Outline | None):
             raise OptionError(
                 f"outline is {self.outline!r}; give headcut.options.Outline(8, 'red')"
@@ -134,7 +150,13 @@ class SaveOptions:
             most = self.square // 4
             raise OptionError(f"the outline fills a square of {self.square}; give {most} or less")
         if self.padding and not (self.crop or self.square or self.circle):
-            raise OptionError("padding needs a cropped, square or round picture; add --crop")
+            raise OptionError(
+                "padding needs a cropped, square or round picture; choose crop, square or circle"
+            )
+        background: object = self.background
+        if not isinstance(background, str | os.PathLike):
+            what = "a word, a colour as '#dfe7ee', or a path"
+            raise OptionError(f"background is {background!r}; give {what}")
         if self.output != "cutout" and self.background != TRANSPARENT:
             raise OptionError(
                 f"a background hides the {self.output}; leave it out, or make it {TRANSPARENT}"
@@ -179,16 +201,6 @@ def save_options(preset: str | None, given: dict[str, Any]) -> SaveOptions:
         return SaveOptions(**given)
     require_known("preset", preset, list(PRESETS))
     return SaveOptions(**{**PRESETS[preset], **given})
-
-
-def _require_between(name: str, value: float | None, least: float, most: float) -> None:
-    try:
-        fits = value is None or least <= value <= most
-    except TypeError as error:
-        message = f"{name} is {value!r}; give a number, {least:g} to {most:g}"
-        raise OptionError(message) from error
-    if not fits:
-        raise OptionError(f"{name} is {value:g}; give {least:g} to {most:g}")
 
 
 def _looks_like_a_path(text: str) -> bool:
@@ -278,7 +290,7 @@ def format_for(path: PurePath, wanted: str | None = None) -> Format:
                 raise OptionError(f"{path} is not a {wanted} name; let it end in .{wanted}")
             return known
     endings = _either([f".{known}" for known in FORMATS])
-    raise OptionError(f"{str(path)!r} must end in {endings}; a folder after -o, in a slash")
+    raise OptionError(f"{str(path)!r} must end in {endings}; a folder, in a slash")
 
 
 def _either(words: Sequence[str]) -> str:

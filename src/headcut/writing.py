@@ -57,7 +57,7 @@ def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
     target = real_path(path)  # a link stays a link
     with _errors_named(path):
         if target.exists() and not target.is_file():
-            raise OutputError(f"{path} is not an ordinary file; choose another -o")
+            raise OutputError(f"{path} is not an ordinary file; choose another name")
         with _written_beside(target, data, make_folder=make_folder) as temporary:
             temporary.replace(target)
 
@@ -108,22 +108,23 @@ def _written_beside(target: Path, data: bytes, *, make_folder: bool) -> Iterator
             temporary.unlink()
 
 
-def why_not_written(error: OSError, option: str = "-o") -> str:
+def why_not_written(error: OSError, option: str = "") -> str:
     """Return the reason that the system gives, and what to do about it.
 
     Args:
         error: what went wrong.
-        option: what says where to write.
+        option: what says where to write, if it is sure.
     """
+    another, by_option = option or "place", option and f" with {option}"
     advice = {
-        errno.ENOSPC: f"free some space or choose another {option}",
-        errno.EDQUOT: f"free some space or choose another {option}",
+        errno.ENOSPC: f"free some space or choose another {another}",
+        errno.EDQUOT: f"free some space or choose another {another}",
         errno.ENOENT: "make the folder first",
-        errno.EEXIST: f"part of the path is a file; choose another {option}",
-        errno.ENOTDIR: f"part of the path is a file; choose another {option}",
-        errno.ENAMETOOLONG: f"choose a shorter name with {option}, or rename the photo",
+        errno.EEXIST: f"part of the path is a file; choose another {another}",
+        errno.ENOTDIR: f"part of the path is a file; choose another {another}",
+        errno.ENAMETOOLONG: f"choose a shorter name{by_option}, or rename the photo",
     }
-    fix = advice.get(error.errno or 0, f"choose a place you may write to with {option}")
+    fix = advice.get(error.errno or 0, f"choose a place you may write to{by_option}")
     return f"{error.strerror or type(error).__name__}; {fix}"
 
 

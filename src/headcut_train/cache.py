@@ -27,7 +27,7 @@ class CachedSource(Sequence[Sample]):
         source: a name in `sources.READERS`; with a reader, any name.
         split: "train" or "val".
         reader: what gives the samples, if not the source's in `sources.READERS`.
-        anew: make the cache files anew; those that are there stay until the new ones are whole.
+        anew: make the cache files anew; those that are there stay until all samples are read.
 
     Raises:
         OptionError: the data set is missing or damaged, or the cache cannot be written, or is of
@@ -109,6 +109,7 @@ def _write(samples: Iterable[Sample], pixels: Path, index: Path) -> None:
     part = pixels.with_suffix(f".part{os.getpid()}")
     try:
         rows = _decoded(samples, part)
+        index.unlink(missing_ok=True)
         part.replace(pixels)
     finally:
         part.unlink(missing_ok=True)

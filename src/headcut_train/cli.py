@@ -47,7 +47,7 @@ from headcut_train.manifest import open_manifests
 from headcut_train.mistakes import MINED_SOURCES, TRAPPED, mined
 from headcut_train.networks import FINDER_STRIDE, Network
 from headcut_train.pictures import Picture
-from headcut_train.recipe import Recipe, read_recipe
+from headcut_train.recipe import read_recipe
 from headcut_train.train import (
     PICTURES,
     keep_weights,
@@ -71,9 +71,7 @@ Manifests = Annotated[
     typer.Option("--manifest", help="Instead of the data sets; may be given several times."),
 ]
 Cache = Annotated[Path, typer.Option(help="Folder of decoded photos, made on first use.")]
-Guessed = Annotated[
-    bool, typer.Option("--guessed", help="Not of a finder: draw from what `guess` kept, too.")
-]
+Guessed = Annotated[bool, typer.Option("--guessed", help="Draw from what `guess` kept, too.")]
 DATA, CACHE = Path("data"), Path("runs/cache")
 
 
@@ -88,7 +86,7 @@ def samples(
     """Draw 40 pictures as the network of a recipe sees them: labels red, unknown pixels dark."""
     chosen = read_recipe(recipe)
     make = PICTURES[chosen.pictures or chosen.network]
-    sources = _sources_of(chosen, data, cache, guessed)
+    sources = _sources_of(data, cache, guessed)
     size = chosen.sizes[-1][1]
     tiles = [_drawn(make(sources, np.random.default_rng([0, i]), size)) for i in range(40)]
     rows = [np.concatenate(tiles[i : i + 8], axis=1) for i in range(0, 40, 8)]
@@ -126,7 +124,7 @@ def guess(
     data: Data = DATA,
     cache: Cache = CACHE,
 ) -> None:
-    """Keep what the networks surely cut of heads that are only boxed, to train a refiner on."""
+    """Keep what the networks surely cut of heads that are only boxed, to train on."""
     cutter = HeadCutter(
         segmenter=HeadSegmenter(open_model(segmenter)), refiner=HeadSegmenter(open_model(refiner))
     )
@@ -157,7 +155,7 @@ def train_command(
     if manifest:
         opened = open_manifests(manifest, cache, chosen.network)
     else:
-        opened = _sources_of(chosen, data, cache, guessed)
+        opened = _sources_of(data, cache, guessed)
     folder = out or Path("runs") / recipe.stem
     typer.echo(train(chosen, sources=opened, out=folder, start_from=start_from, workers=workers))
 
@@ -311,7 +309,7 @@ def evaluate_command(
     threshold: Annotated[float | None, typer.Option(help="The finder's, if not its own.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Scores as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Contact sheet of the wild photos.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Photos a set at the most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Photos a set at the most.")] = None,
     manifest: Manifests = None,
     whole: Annotated[
         bool, typer.Option(help="With manifests: look at whole photos, as the original does.")
@@ -348,9 +346,7 @@ def _give_table(table: dict[str, dict[str, float]], json_path: Path | None) -> N
         json_path.write_text(json.dumps(table, indent=2) + "\n")
 
 
-def _sources_of(recipe: Recipe, data: Path, cache: Path, guessed: bool) -> dict[str, CachedSource]:
-    if guessed and recipe.network == "finder":
-        raise OptionError("a finder learns from boxes; leave --guessed out")
+def _sources_of(data: Path, cache: Path, guessed: bool) -> dict[str, CachedSource]:
     opened = open_sources(_folder(data), cache)
     return opened | {GUESSED: open_guesses(cache)} if guessed else opened
 

@@ -96,9 +96,12 @@ CELEBAMASK = (
 LAPA = (BACKGROUND, *(FACE,) * 9, HEAD)
 
 
-def _opened(path: Path, mode: str | None = None) -> U8Array:
+def _opened(path: Path, mode: str | None = None, *, indices: bool = False) -> U8Array:
+    """Return a mask's pixels; of one with a palette its colours, or its indices."""
     try:
         with Image.open(path) as image:
+            if image.mode == "P" and not indices:
+                mode = mode or ("RGBA" if image.has_transparency_data else "RGB")
             return np.asarray(image.convert(mode) if mode else image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise MaskError("the mask is unreadable") from error
@@ -168,7 +171,7 @@ def _indexed(
     def read(paths: tuple[Path, ...], size: tuple[int, int]) -> U8Array:
         if any(part.lower().endswith("mask-anno") for part in paths[0].parts):
             return _of_parts(paths, size)
-        mask = _sized(_opened(paths[0]), size)
+        mask = _sized(_opened(paths[0], indices=True), size)
         if mask.ndim != 2:
             raise MaskError("the mask is coloured; this layout has class numbers")
         if mask.max(initial=0) >= len(kinds):
@@ -287,11 +290,12 @@ def _of_folders(photos: Path, masks: Path, prefix: Path) -> dict[str, PairFiles]
     for path in _files(masks, MASK_ENDINGS):
         by_stem.setdefault(path.stem, []).append(path)
     found: dict[str, PairFiles] = {}
-    for path in _files(photos, PHOTO_ENDINGS):
-        inner = path.relative_to(photos).with_suffix("")
-        candidates = by_stem.get(path.stem, [])
-        same = [m for m in candidates if m.relative_to(masks).with_suffix("") == inner]
-        chosen = same or (candidates if len(candidates) == 1 else [])
+    inner_of = {p: p.relative_to(photos).with_suffix("") for p in _files(photos, PHOTO_ENDINGS)}
+    inners = set(inner_of.values())
+    for path, inner in inner_of.items():
+        candidates = {m.relative_to(masks).with_suffix(""): m for m in by_stem.get(path.stem, [])}
+        free = [mask for name, mask in candidates.items() if name not in inners]
+        chosen = [candidates[inner]] if inner in candidates else free if len(free) == 1 else []
         _add(found, prefix / inner, path, tuple(chosen[:1]))
     lone = ((prefix / m.relative_to(masks).with_suffix(""), m) for m in _files(masks, MASK_ENDINGS))
     _add_lone(found, lone)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -105,15 +106,41 @@ class Manifest:
         return [pair for pair in self.pairs if pair.split == split and pair.used]
 
 
-def as_line(pair: Pair) -> str:
+def _as_line(pair: Pair) -> str:
     """Return a pair as a line of a manifest: what is empty is left out."""
     kept = {name: value for name, value in asdict(pair).items() if value not in ("", None, ())}
     return json.dumps(kept) + "\n"
 
 
-def header_line(layout: str, source: str) -> str:
-    """Return the first line of a manifest."""
-    return json.dumps({"headcut_manifest": VERSION, "layout": layout, "source": source}) + "\n"
+def _lines(manifest: Manifest) -> list[str]:
+    about = {"headcut_manifest": VERSION, "layout": manifest.layout, "source": manifest.source}
+    return [json.dumps(about) + "\n", *map(_as_line, manifest.pairs)]
+
+
+def journal_of(path: Path) -> Path:
+    """Return where the pairs of a manifest are kept until it is whole."""
+    return path.with_suffix(".part.jsonl")
+
+
+@contextmanager
+def open_journal(manifest: Manifest) -> Iterator[Callable[[Pair], None]]:
+    """Give what keeps pairs as they are done, so that a stop loses none.
+
+    Args:
+        manifest: with the pairs that are done already.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with journal_of(manifest.path).open("w", encoding="utf-8") as file:
+
+        def keep(pair: Pair) -> None:
+            file.write(_as_line(pair))
+            file.flush()
+
+        file.writelines(_lines(manifest))
+        file.flush()
+        yield keep
 
 
 def write_manifest(manifest: Manifest) -> None:
@@ -122,8 +149,7 @@ def write_manifest(manifest: Manifest) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    lines = [header_line(manifest.layout, manifest.source), *map(as_line, manifest.pairs)]
-    write_whole(manifest.path, "".join(lines).encode(), make_folder=True)
+    write_whole(manifest.path, "".join(_lines(manifest)).encode(), make_folder=True)
 
 
 def read_manifest(path: Path, *, torn: bool = False) -> Manifest:
@@ -261,7 +287,7 @@ def open_manifests(paths: Iterable[Path], cache: Path, network: str) -> dict[str
         if not (pairs := manifest.used("train")):
             raise OptionError(f"{path}: no pair is in use for training; look at its sheet")
         # A changed manifest or mask gets a cache of its own.
-        text = "".join(map(as_line, pairs)) + str([_time(manifest.file(p.mask)) for p in pairs])
+        text = "".join(map(_as_line, pairs)) + str([_time(manifest.file(p.mask)) for p in pairs])
         name = f"{manifest.name}-{zlib.crc32(text.encode()):08x}"
 
         read = partial(_samples, manifest, pairs)

@@ -7,6 +7,7 @@ person (see `review`). Hair and beard below the line stay.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from headcut.errors import HeadcutError, OptionError, OutputError
+from headcut.errors import HeadcutError, OptionError, OutputError, PhotoError
 from headcut.geometry import (
     HEADS_PER_FRAME,
     BoolArray,
@@ -34,6 +35,8 @@ from headcut_train.manifest import (
     UNKNOWN_LEVEL,
     Manifest,
     Pair,
+    journal_of,
+    open_journal,
     read_manifest,
     read_mask,
     write_manifest,
@@ -69,7 +72,7 @@ def cut_necks(path: Path, *, workers: int = 0) -> Manifest:
 
     Raises:
         OptionError: no manifest, no pair with a neck in its head, or MediaPipe is missing.
-        OutputError: a file cannot be written; a second run goes on.
+        OutputError: a file cannot be written. A second run goes on, as after any stop.
     """
     manifest = read_manifest(path)
     out = manifest.path.with_name("neck.jsonl")
@@ -77,24 +80,30 @@ def cut_necks(path: Path, *, workers: int = 0) -> Manifest:
         raise OptionError(f"{path}: its necks are cut already; give manifest.jsonl")
     if all(pair.neck in ("labelled", "apart") for pair in manifest.pairs):
         raise OptionError(f"{path}: no mask has its neck in the head; train on it as it is")
-    before = {p.name: p for p in read_manifest(out, torn=True).pairs} if out.is_file() else {}
+    files = [file for file in (out, journal_of(out)) if file.is_file() and file.stat().st_size]
+    before = [{p.name: p for p in read_manifest(file, torn=True).pairs} for file in files]
     done = []
     jobs = []
     for pair in manifest.pairs:
-        old = before.get(pair.name)
-        if old and _still_good(old, pair, manifest):
-            done.append(replace(old, split=pair.split))
+        olds = [pairs[pair.name] for pairs in before if pair.name in pairs]
+        good = [old for old in olds if _still_good(old, pair, manifest)]
+        if good:
+            done.append(replace(good[0], split=pair.split))
         elif pair.neck in ("labelled", "apart"):
             done.append(pair)
         else:
             jobs.append(_Job(manifest, pair, manifest.path.parent))
     try:
-        done += on_all_cores(_cut, jobs, workers, f"neck {manifest.name}")
+        with open_journal(replace(manifest, path=out, pairs=tuple(done))) as keep:
+            for pair in on_all_cores(_cut, jobs, workers, f"neck {manifest.name}"):
+                done.append(pair)
+                keep(pair)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror}; free some space and run it again") from error
     done.sort(key=lambda pair: pair.name)
     result = Manifest(out, manifest.layout, manifest.source, tuple(done))
     write_manifest(result)
+    journal_of(out).unlink()
     return result
 
 
@@ -236,8 +245,9 @@ def _tile(manifest: Manifest, pair: Pair) -> U8Array:
     """Return (TILE_PX + 16, 2 * TILE_PX, 3): a pair before and after."""
     canvas = Image.new("RGB", (2 * TILE_PX, TILE_PX + 16), (30, 30, 30))
     for side, mask in enumerate((pair.whole, pair.mask)):
-        shown = Image.fromarray(shown_pair(manifest, pair, mask))
-        canvas.paste(shown, (side * TILE_PX, 0))
+        with suppress(PhotoError):  # of what is gone, the name is left
+            shown = Image.fromarray(shown_pair(manifest, pair, mask))
+            canvas.paste(shown, (side * TILE_PX, 0))
     sure = "no line" if pair.confidence is None else f"{pair.confidence:.2f}"
     words = f"{sure}{' aside' if not pair.used else ''}  {pair.name[-48:]}"
     ImageDraw.Draw(canvas).text((3, TILE_PX + 2), words.encode("ascii", "replace").decode())

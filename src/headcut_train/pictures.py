@@ -33,7 +33,7 @@ class Picture:
             float32, s = S / 4: the heat of head centres, and the box as in `networks.Finder`.
         weight: segmenter: like the target; finder: (1, s, s). How much a pixel counts, 0 where
             unknown.
-        box_weight: finder: (s, s), 1 where the box counts; segmenter: all zero, (1, 1).
+        box_weight: finder: (s, s), how much a cell's box counts; segmenter: all zero, (1, 1).
     """
 
     image: U8Array

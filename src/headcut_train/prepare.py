@@ -35,8 +35,8 @@ from headcut_train.manifest import (
     UNKNOWN_LEVEL,
     Manifest,
     Pair,
-    as_line,
-    header_line,
+    journal_of,
+    open_journal,
     read_manifest,
     write_manifest,
 )
@@ -88,8 +88,8 @@ def prepare(
     if out.exists() and not out.is_dir():
         raise OptionError(f"{out}: a file, not a folder; choose another OUT")
     _refuse_to_replace(pairs, out)
-    journal = out / "manifest.part.jsonl"
-    done = _done_before(out, journal, source, layout)
+    path = out / "manifest.jsonl"
+    done = _done_before(out, path, source, layout)
     jobs = [
         _Job(files, layout, out, "val" if _is_held_out(files.name, held_out_pct) else "train")
         for files in pairs
@@ -99,26 +99,24 @@ def prepare(
     left_out: list[LeftOut] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with journal.open("w", encoding="utf-8") as file:
-            file.write(header_line(layout, str(source.resolve())))
-            file.writelines(map(as_line, kept))
-            file.flush()
+        with open_journal(Manifest(path, layout, str(source.resolve()), tuple(kept))) as keep:
             todo = [job for job in jobs if job.files.name not in names]
             for result in on_all_cores(_prepared, todo, workers, f"prepare {source}"):
                 if isinstance(result, LeftOut):
                     left_out.append(result)
                 else:
                     kept.append(result)
-                    file.write(as_line(result))
-                    file.flush()
+                    keep(result)
     except OSError as error:
-        raise OutputError(f"cannot write {journal}: {why_not_written(error)}") from error
+        raise OutputError(
+            f"cannot write {journal_of(path)}: {why_not_written(error, 'OUT')}"
+        ) from error
     kept.sort(key=lambda pair: pair.name)
     left_out.sort(key=lambda row: row.name)
-    manifest = Manifest(out / "manifest.jsonl", layout, str(source.resolve()), tuple(kept))
+    manifest = Manifest(path, layout, str(source.resolve()), tuple(kept))
     write_whole(out / "left_out.csv", _as_csv(left_out))
     write_manifest(manifest)
-    journal.unlink()
+    journal_of(path).unlink()
     return manifest, left_out
 
 
@@ -131,9 +129,9 @@ def _refuse_to_replace(pairs: Sequence[PairFiles], out: Path) -> None:
             raise OptionError(f"{out}: {path} lies where masks are written; choose another OUT")
 
 
-def _done_before(out: Path, journal: Path, source: Path, layout: str) -> dict[str, Pair]:
+def _done_before(out: Path, manifest: Path, source: Path, layout: str) -> dict[str, Pair]:
     done: dict[str, Pair] = {}
-    for path in (out / "manifest.jsonl", journal):
+    for path in (manifest, journal_of(manifest)):
         if not path.is_file() or not path.stat().st_size:
             continue
         before = read_manifest(path, torn=True)
@@ -201,7 +199,7 @@ def _chin(face: BoolArray) -> float | None:
 
 
 def write_png(path: Path, pixels: U8Array) -> None:
-    """Write a grey PNG, whole or not at all.
+    """Write a PNG, grey or RGB, whole or not at all.
 
     Raises:
         OutputError: it cannot be written.

@@ -96,7 +96,8 @@ class Review:
         with self._lock:
             pair = self._pairs[self._order[number]]
             if jaw is not None:
-                pair = replace(pair, jaw=_line(jaw))
+                line = _line(jaw)
+                pair = replace(pair, jaw=line, chin_px=max(y for _, y in line))
                 photo = load_photo(self._manifest.file(pair.photo))
                 pair = cut_neck(self._manifest, pair, photo)
             pair = replace(pair, choice=choice)

@@ -126,7 +126,7 @@ def report(
     manifest: Manifests,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML; RUN/report.html.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Scores as JSON.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Photos a set at the most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Photos a set at the most.")] = None,
 ) -> None:
     """Score a run's network on held-out pairs, and write one page about it."""
     network, state = load_network(run / "last.pt")
