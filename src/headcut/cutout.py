@@ -19,7 +19,7 @@ from PIL import Image
 from headcut.edge import clean_colours
 from headcut.errors import HeadChoiceError, OutputError
 from headcut.finish import Frame, feathered, finished, frame_of
-from headcut.geometry import FloatArray, IntBox, U8Array
+from headcut.geometry import FloatArray, IntBox, U8Array, tight_box
 from headcut.options import Heads, Point, SaveOptions, format_for
 from headcut.photo import Photo
 from headcut.writing import file_id, refuse_to_replace, write_whole
@@ -178,11 +178,10 @@ def cut_out(
     if photo.alpha is not None:
         alpha = alpha * (photo.alpha[_slices(box_px)] * np.float32(1 / 255))
     alpha = np.where(alpha >= VISIBLE_ALPHA, alpha, np.float32(0))
-    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
-    if not len(rows):
+    visible = alpha > 0
+    if not visible.any():
         return None
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    left, right = int(columns[0]), int(columns[-1]) + 1
+    left, top, right, bottom = tight_box(visible)
     x, y = box_px[:2]
     tight = alpha[top:bottom, left:right].copy()  # a view would keep the whole patch alive
     return CutOut(photo, tight, (x + left, y + top, x + right, y + bottom), confidence, chin_px)

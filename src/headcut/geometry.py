@@ -93,17 +93,10 @@ def framed_box(inside: BoolArray, box: Box, photo_shape: tuple[int, int]) -> Box
         box: their square, in photo pixels.
         photo_shape: (height, width) of the photo.
     """
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     pixel = (box[2] - box[0]) / len(inside)
-    left, top, right, bottom = inside_photo(
-        (
-            box[0] + columns[0] * pixel,
-            box[1] + rows[0] * pixel,
-            box[0] + (columns[-1] + 1) * pixel,
-            box[1] + (rows[-1] + 1) * pixel,
-        ),
-        photo_shape,
-    )
+    left, top, right, bottom = scaled_box(tight_box(inside), pixel)
+    x, y = box[:2]
+    left, top, right, bottom = inside_photo((x + left, y + top, x + right, y + bottom), photo_shape)
     longest = max(right - left, bottom - top, 1.0)
     return centred_square((left + right) / 2, (top + bottom) / 2, HEADS_PER_FRAME * longest)
 
@@ -141,6 +134,19 @@ def connected(inside: BoolArray, seed: BoolArray) -> BoolArray:
         if (grown == reached).all():
             return reached
         reached = grown
+
+
+def enclosed(gap: BoolArray) -> BoolArray:
+    """Return the pixels of an (H, W) mask that are not connected with its border."""
+    border = np.ones_like(gap)
+    border[1:-1, 1:-1] = False
+    return gap & ~connected(gap, border)
+
+
+def tight_box(mask: BoolArray) -> IntBox:
+    """Return the box around the pixels of an (H, W) mask, at least one."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def inside_photo(box: Box, photo_shape: tuple[int, int]) -> Box:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from headcut.geometry import BoolArray, Box, FloatArray, U8Array, connected
+from headcut.geometry import BoolArray, Box, FloatArray, U8Array, connected, enclosed
 from headcut.model_file import Network
 
 CELL_PX = 4
@@ -123,8 +123,7 @@ def without_holes(mask: FloatArray) -> FloatArray:
         mask: (S, S) float32 in [0, 1].
     """
     outside = mask <= 0.5
-    border = np.pad(np.zeros((len(mask) - 2, len(mask) - 2), bool), 1, constant_values=True)
-    holes = outside & ~connected(outside, border)
+    holes = enclosed(outside)
     area = (~outside).sum()
     rows = np.flatnonzero(~outside.all(axis=1))
     filled = mask.copy()

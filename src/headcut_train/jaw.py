@@ -20,7 +20,14 @@ from PIL import Image, ImageDraw
 
 from headcut.doctor import SAMPLE_PHOTO
 from headcut.errors import OptionError
-from headcut.geometry import BoolArray, Box, FloatArray, U8Array, centred_square, crop_for_model
+from headcut.geometry import (
+    BoolArray,
+    FloatArray,
+    U8Array,
+    centred_square,
+    crop_for_model,
+    tight_box,
+)
 from headcut.photo import load_photo
 
 JAW = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361)
@@ -173,10 +180,9 @@ def _yaw_deg(mesh: FloatArray) -> float:
 
 def _landmarks(photo: U8Array, head: BoolArray) -> FloatArray | None:
     """Return the landmarks (468, 3) in photo pixels of the face that a mask covers most."""
-    rows, columns = np.flatnonzero(head.any(1)), np.flatnonzero(head.any(0))
-    if not len(rows):
+    if not head.any():
         return None
-    box: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    box = tight_box(head)
     side = LOOK_BY_HEAD * max(box[2] - box[0], box[3] - box[1])
     look = centred_square((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, side)
     seen = crop_for_model(np.ascontiguousarray(photo), look, LOOK_PX)

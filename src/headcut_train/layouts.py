@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from headcut.errors import OptionError
-from headcut.geometry import U8Array, connected
+from headcut.geometry import U8Array, enclosed
 from headcut_train.manifest import UNKNOWN_LEVEL, NeckState
 from headcut_train.metrics import dilated
 
@@ -202,10 +202,7 @@ def _of_parts(paths: tuple[Path, ...], size: tuple[int, int]) -> U8Array:
 def _lfw(paths: tuple[Path, ...], size: tuple[int, int]) -> U8Array:
     """Blue enclosed by head is unknown: dark lenses are labelled so."""
     kinds = _coloured(LFW)(paths, size)
-    background = kinds == BACKGROUND
-    border = np.ones_like(background)
-    border[1:-1, 1:-1] = False
-    kinds[background & ~connected(background, border)] = UNKNOWN
+    kinds[enclosed(kinds == BACKGROUND)] = UNKNOWN
     return kinds
 
 

@@ -15,6 +15,7 @@ from headcut.geometry import (
     centred_square,
     crop_box_for,
     crop_for_model,
+    tight_box,
     whole_photo_box,
 )
 from headcut_train.augment import Random, photometric
@@ -312,8 +313,7 @@ def _near_look(sample: Sample, target: int, rng: Random, kind: HeadPictures) -> 
     head = sample.plane & HEAD
     if not (target == 0 and head.any() and rng.random() < kind.framed):
         return _crop_of(sample.boxes[target], rng)
-    rows, columns = np.flatnonzero(head.any(1)), np.flatnonzero(head.any(0))
-    exact: Box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    exact: Box = tight_box(head > 0)
     if not sample.masked:  # it is but the hair
         left, top, right, bottom = (float(v) for v in sample.boxes[0])
         exact = min(exact[0], left), min(exact[1], top), max(exact[2], right), max(exact[3], bottom)

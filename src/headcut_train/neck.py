@@ -23,6 +23,7 @@ from headcut.geometry import (
     centred_square,
     crop_for_model,
     paste_alpha,
+    tight_box,
     whole_photo_box,
 )
 from headcut.model_file import open_model
@@ -174,10 +175,9 @@ def skin_by_network(photo: U8Array, head: BoolArray) -> BoolArray:
         photo: (H, W, 3) uint8.
         head: (H, W), the head with its neck.
     """
-    rows, columns = np.flatnonzero(head.any(1)), np.flatnonzero(head.any(0))
-    side = HEADS_PER_FRAME * max(columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0])
-    middle = (columns[0] + columns[-1] + 1) / 2, (rows[0] + rows[-1] + 1) / 2
-    look = centred_square(*middle, float(side))
+    left, top, right, bottom = tight_box(head)
+    side = HEADS_PER_FRAME * max(right - left, bottom - top)
+    look = centred_square((left + right) / 2, (top + bottom) / 2, side)
     segmenter = _segmenter()
     chances = segmenter.segment(crop_for_model(photo, look, segmenter.size)[None])[0]
     neck, (left, top, right, bottom) = paste_alpha(chances[1] - chances[0] / 2, look, head.shape)

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from headcut.errors import PhotoError
-from headcut.geometry import BoolArray, FloatArray, U8Array, connected
+from headcut.geometry import BoolArray, FloatArray, U8Array, connected, enclosed
 from headcut.photo import load_photo
 from headcut_train.jaw import DOUBTFUL, below, find_jaw
 
@@ -236,11 +236,8 @@ def lfw_parts(root: Path, split: str) -> Iterator[Sample]:
             brim = 0.3 * (right - left)
             hat[: int(bottom), max(0, int(left - brim)) : int(right + brim)] = True
             boxes[0, 1] = min(boxes[0, 1], LFW_CROWN * len(label))
-        border = np.pad(
-            np.zeros((len(label) - 2, label.shape[1] - 2), bool), 1, constant_values=True
-        )
-        outside = connected(~(hair | skin), border)
-        known = head | (outside & ~hat)
+        background = ~(hair | skin)
+        known = head | (background & ~enclosed(background) & ~hat)
         searched = around(boxes, head.shape, 0.7)  # others who are in the photo have no box
         neck = skin & ~head & under
         plane = head * HEAD | known * KNOWN | searched * SEARCHED | neck * NECK
