@@ -425,6 +425,32 @@ def test_a_photo_of_12_megapixels_needs_little_memory(
     assert 50 < max(grown) < 350, grown
 
 
+def test_no_canvas_is_larger_than_phones_give(page: Page, tmp_path: Path) -> None:
+    """A head that fills a photo of 25 megapixels is saved at as many as there are."""
+    large = tmp_path / "large.jpg"
+    with Image.open(ASTRONAUT) as image:
+        image.crop((120, 0, 320, 200)).resize((5000, 5000)).save(large)
+    pick(page, large)
+    (worker,) = (worker for worker in page.workers if "/worker-" in worker.url)
+    worker.evaluate(
+        """() => {
+          self.largest = 0;
+          const Real = self.Real = OffscreenCanvas;
+          self.OffscreenCanvas = class extends Real {
+            constructor(width, height) {
+              super(width, height);
+              self.largest = Math.max(self.largest, width * height);
+            }
+          };
+        }"""
+    )
+    image = saved(page)
+    largest = worker.evaluate("self.largest")
+    worker.evaluate("() => { self.OffscreenCanvas = self.Real; }")
+    assert 8e6 < largest < 16.1e6
+    assert image.width * image.height > 5e6
+
+
 def memory_mb(process: Path, row: str) -> float:
     return int((process / "status").read_text().split(f"{row}:")[1].split()[0]) * 1024 / 1e6
 

@@ -12,7 +12,7 @@ const BLUR_RADIUS_PX = 7;
 const OUTLINE_STEPS = 48;
 
 /** iOS gives no larger canvas. */
-const MAX_CANVAS_PIXELS = 16_000_000;
+export const MAX_CANVAS_PIXELS = 16_000_000;
 
 /** The part of a photo that a result shows, in photo pixels. */
 interface View extends Size {

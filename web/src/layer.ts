@@ -29,12 +29,18 @@ export function layerOf(
   const added = strokes.filter((stroke) => stroke.adds).map((stroke) => boxOf(stroke, photo));
   const boxes = [...cuts.map((cut) => cut.box), ...added].filter((b) => b[2] > b[0] && b[3] > b[1]);
   if (!boxes.length) return null;
-  const side = (n: number, pick: (...v: number[]) => number) => pick(...boxes.map((b) => b[n]));
-  const box: Box = [side(0, Math.min), side(1, Math.min), side(2, Math.max), side(3, Math.max)];
+  const box = boxAround(boxes);
   const layer = { box, picture: newPicture(box[2] - box[0], box[3] - box[1]) };
   for (const cut of cuts) addCut(layer, cut);
   for (const stroke of strokes) addStroke(layer, stroke, photo, patchOf);
   return trimmed(layer);
+}
+
+/** Return the box around boxes; of none, an empty one. */
+export function boxAround(boxes: Box[]): Box {
+  if (!boxes.length) return [0, 0, 0, 0];
+  const side = (n: number, pick: (...v: number[]) => number) => pick(...boxes.map((b) => b[n]));
+  return [side(0, Math.min), side(1, Math.min), side(2, Math.max), side(3, Math.max)];
 }
 
 function addCut({ box, picture }: Layer, cut: CutOut): void {
@@ -48,7 +54,8 @@ function addCut({ box, picture }: Layer, cut: CutOut): void {
   }
 }
 
-function boxOf({ points, radius }: Stroke, photo: Size): Box {
+/** Return the pixels of a photo that a stroke may reach. */
+export function boxOf({ points, radius }: Stroke, photo: Size): Box {
   const xs = points.map(([x]) => x);
   const ys = points.map(([, y]) => y);
   const reach = radius + 1; // a soft pixel

@@ -61,7 +61,15 @@ export async function openNetworks(
   const [finderSize, segmenterSize, refinerSize] = metadata.map(({ size }) => Number(size));
   const options = { executionProviders: [backend] };
   const sessions: ort.InferenceSession[] = [];
-  for (const file of files) sessions.push(await ort.InferenceSession.create(file, options));
+  const release = async () => {
+    for (const session of sessions) await session.release();
+  };
+  try {
+    for (const file of files) sessions.push(await ort.InferenceSession.create(file, options));
+  } catch (reason) {
+    await release();
+    throw reason;
+  }
   const [finder, segmenter, refiner] = sessions;
   const tensor = (crop: Picture) =>
     new ort.Tensor("float32", planesOf(crop), [1, 3, crop.height, crop.width]);
@@ -82,9 +90,7 @@ export async function openNetworks(
     },
     segment: masksBy(segmenter),
     refine: masksBy(refiner),
-    release: async () => {
-      for (const session of sessions) await session.release();
-    },
+    release,
   };
 }
 

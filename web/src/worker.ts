@@ -1,9 +1,9 @@
 /** The worker: all that takes long happens here, so that the page never freezes. */
 
 import { looksAt } from "./find";
-import { type Box, cropForModel, cropPicture, type Size } from "./geometry";
-import { canvasOf, contextOf, finished, newCanvas } from "./finish";
-import { type Layer, layerOf } from "./layer";
+import { type Box, cropForModel, cropPicture, insidePhoto, scaledBox, type Size } from "./geometry";
+import { canvasOf, contextOf, finished, MAX_CANVAS_PIXELS, newCanvas } from "./finish";
+import { boxAround, boxOf, type Layer, layerOf } from "./layer";
 import { loadNetworks } from "./model";
 import { type Neck, NECKS } from "./neck";
 import {
@@ -120,7 +120,7 @@ const work: Work = {
   },
 
   async save(choice) {
-    return withFullPhoto(async (source) => {
+    return withFullPhoto(choice, async (source) => {
       const layer = await composed(choice, source);
       if (!layer) return null;
       const canvas = await finished(layer, source.size, opened().photo, choice);
@@ -191,17 +191,33 @@ function pixelsOf(image: ImageBitmap, box: Box, width: number, height: number): 
   return { width, height, data: data as Picture["data"] };
 }
 
-async function withFullPhoto<T>(task: (source: Source) => Promise<T>): Promise<T> {
+/** Do something with the full photo, or as much of its size as what is chosen has room in. */
+async function withFullPhoto<T>(choice: Choice, task: (source: Source) => Promise<T>): Promise<T> {
   const { file, photo, fullSize } = opened();
-  const scale = Math.max(fullSize.width, fullSize.height) / Math.max(photo.width, photo.height);
-  if (scale === 1) return task(shown());
+  const whole = Math.max(fullSize.width, fullSize.height) / Math.max(photo.width, photo.height);
+  const scale = Math.min(whole, Math.sqrt(MAX_CANVAS_PIXELS / (await areaOf(choice))));
+  if (scale <= 1) return task(shown());
   const bitmap = await bitmapOf(file);
   try {
-    const patchOf = (box: Box) => pixelsOf(bitmap, box, box[2] - box[0], box[3] - box[1]);
-    return await task({ size: fullSize, scale, patchOf });
+    const [width, height] = [bitmap.width, bitmap.height].map((v) => Math.round((v * scale) / whole));
+    const patchOf = (box: Box) =>
+      pixelsOf(bitmap, scaledBox(box, whole / scale), box[2] - box[0], box[3] - box[1]);
+    return await task({ size: { width, height }, scale, patchOf });
   } finally {
     bitmap.close();
   }
+}
+
+/** Return how much of the shown photo, in pixels, the chosen heads and strokes may take. */
+async function areaOf({ heads, neck, strokes }: Choice): Promise<number> {
+  const now = opened();
+  const boxes = strokes.filter((stroke) => stroke.adds).map((stroke) => boxOf(stroke, now.photo));
+  for (const [i, isChosen] of heads.entries()) {
+    if (!isChosen || !now.first[i]) continue;
+    boxes.push(insidePhoto((await lookAgainAt(now, i, neck)).box, now.photo));
+  }
+  const [left, top, right, bottom] = boxAround(boxes);
+  return Math.max(1, (right - left) * (bottom - top));
 }
 
 /** Return the chosen heads with the brush strokes, or null if nothing is left. */
