@@ -24,10 +24,10 @@ pytestmark = pytest.mark.usefixtures("colours_unchanged")
 
 
 def far_pictures(
-    monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int, size: int = SIZE, **others: Sample
+    monkeypatch: pytest.MonkeyPatch, sample: Sample, count: int, size: int = SIZE
 ) -> list[Picture]:
     monkeypatch.setattr(far, "FAR_MIX", {"scut_heads": 1.0})
-    sources = sources_with(scut_heads=sample, **others)
+    sources = sources_with(scut_heads=sample)
     return [far_picture(sources, np.random.default_rng(i), size) for i in range(count)]
 
 
@@ -138,20 +138,6 @@ def test_faces_are_covered_too(monkeypatch: pytest.MonkeyPatch) -> None:
     lower = [(picture[70:110, 30:100] != 3).any() for picture in covered]
     assert any(lower)
     assert not all(lower)
-
-
-def test_heads_are_replaced_by_guessed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are found where they are."""
-    monkeypatch.setattr(far, "TRANSPLANTED_SHARE", 1.0)
-    monkeypatch.setattr(far, "COVERED_SHARE", 0.0)
-    guess = red_head_sample(HEAD_AT, colour=(0, 255, 0))
-    pictures = far_pictures(monkeypatch, red_head_sample(HEAD_AT), 40, size=2 * SIZE, guessed=guess)
-    green = [picture for picture in pictures if (picture.image[..., 1] > 150).any()]
-    assert 8 < len(green) < 36
-    for picture in green:
-        for row, column in np.argwhere(picture.target[0] == 1):
-            y, x = FINDER_STRIDE * row + 2, FINDER_STRIDE * column + 2
-            assert picture.image[y, x].max() > 150
 
 
 def test_scene_may_be_around_a_photo_instead_of_grey(monkeypatch: pytest.MonkeyPatch) -> None:

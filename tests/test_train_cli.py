@@ -99,13 +99,16 @@ def test_guesses_are_drawn_from_only_where_asked(
     assert run(*train, *place.folders) == 0
 
 
-def test_guesses_are_refused_beside_a_manifest(
+def test_guesses_are_refused_where_none_would_be_drawn(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its photos would be drawn beside guesses of others."""
-    segmenter = place.recipe("segmenter")
+    """A manifest's photos would not be drawn beside them; a finder learns from boxes."""
+    segmenter, finder = place.recipe("segmenter"), place.recipe("finder")
     assert run("train", segmenter, "--guessed", "--manifest", "m.jsonl", *place.folders) == 2
     assert "leave one of --manifest and --guessed out" in capsys.readouterr().err
+    for command in ("train", "samples"):
+        assert run(command, finder, "--guessed", *place.folders) == 2
+        assert "a finder learns from boxes" in capsys.readouterr().err
 
 
 def test_train_then_export_gives_models_that_run(models: dict[str, Path]) -> None:

@@ -47,7 +47,7 @@ from headcut_train.manifest import open_manifests
 from headcut_train.mistakes import MINED_SOURCES, TRAPPED, mined
 from headcut_train.networks import FINDER_STRIDE, Network
 from headcut_train.pictures import Picture
-from headcut_train.recipe import read_recipe
+from headcut_train.recipe import Recipe, read_recipe
 from headcut_train.train import (
     PICTURES,
     keep_weights,
@@ -71,7 +71,9 @@ Manifests = Annotated[
     typer.Option("--manifest", help="Instead of the data sets; may be given several times."),
 ]
 Cache = Annotated[Path, typer.Option(help="Folder of decoded photos, made on first use.")]
-Guessed = Annotated[bool, typer.Option("--guessed", help="Draw from what `guess` kept, too.")]
+Guessed = Annotated[
+    bool, typer.Option("--guessed", help="Not of a finder: draw from what `guess` kept, too.")
+]
 DATA, CACHE = Path("data"), Path("runs/cache")
 
 
@@ -86,7 +88,7 @@ def samples(
     """Draw 40 pictures as the network of a recipe sees them: labels red, unknown pixels dark."""
     chosen = read_recipe(recipe)
     make = PICTURES[chosen.pictures or chosen.network]
-    sources = _sources_of(data, cache, guessed)
+    sources = _sources_of(chosen, data, cache, guessed)
     size = chosen.sizes[-1][1]
     tiles = [_drawn(make(sources, np.random.default_rng([0, i]), size)) for i in range(40)]
     rows = [np.concatenate(tiles[i : i + 8], axis=1) for i in range(0, 40, 8)]
@@ -155,7 +157,7 @@ def train_command(
     if manifest:
         opened = open_manifests(manifest, cache, chosen.network)
     else:
-        opened = _sources_of(data, cache, guessed)
+        opened = _sources_of(chosen, data, cache, guessed)
     folder = out or Path("runs") / recipe.stem
     typer.echo(train(chosen, sources=opened, out=folder, start_from=start_from, workers=workers))
 
@@ -346,7 +348,9 @@ def _give_table(table: dict[str, dict[str, float]], json_path: Path | None) -> N
         json_path.write_text(json.dumps(table, indent=2) + "\n")
 
 
-def _sources_of(data: Path, cache: Path, guessed: bool) -> dict[str, CachedSource]:
+def _sources_of(recipe: Recipe, data: Path, cache: Path, guessed: bool) -> dict[str, CachedSource]:
+    if guessed and recipe.network == "finder":
+        raise OptionError("a finder learns from boxes; leave --guessed out")
     opened = open_sources(_folder(data), cache)
     return opened | {GUESSED: open_guesses(cache)} if guessed else opened
 

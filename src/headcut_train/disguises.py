@@ -1,4 +1,4 @@
-"""Hats, and hair from behind, put on heads that are bare or look at the camera; others' heads."""
+"""Hats, and hair from behind, put on heads that are bare or look at the camera."""
 
 from __future__ import annotations
 
@@ -151,56 +151,6 @@ def _shows_whole_hair(sample: Sample) -> bool:
     ]
     at_border = hair[[0, -1]].sum() + hair[:, [0, -1]].sum()
     return bool(middle.size and middle.mean() > 0.95 and at_border < 0.1 * (right - left))
-
-
-MOST_TRANSPLANTS = 8
-"""The most heads of a picture that are replaced."""
-
-LARGEST_STRETCH = 2.0
-"""A head that would have to be enlarged by more is too coarse for its place."""
-
-
-def transplanted(
-    image: U8Array, boxes: FloatArray, donors: Sequence[Sample], rng: Random
-) -> tuple[U8Array, FloatArray]:
-    """Put others' heads in the place of half of the heads: the same bodies, other views and hats.
-
-    Cut and paste makes few photos many ("Simple Copy-Paste", Ghiasi et al., 2021).
-
-    Args:
-        image: (S, S, 3) uint8.
-        boxes: (N, 4) float32, its heads, in pixels.
-        donors: of one masked head each.
-        rng: chooses.
-
-    Returns:
-        Image and boxes with the new heads.
-    """
-    picture, boxes = Image.fromarray(image), boxes.copy()
-    chosen = [i for i in rng.permutation(len(boxes)) if rng.random() < 0.5][:MOST_TRANSPLANTS]
-    for i in sorted(chosen, key=lambda i: boxes[i, 3] - boxes[i, 1]):  # the nearest in front
-        donor = donors[int(rng.integers(len(donors)))]
-        head = (donor.plane & HEAD) > 0
-        left, top, right, bottom = donor.boxes[0]
-        scale = (boxes[i, 3] - boxes[i, 1]) / (bottom - top)
-        cut = head[0].any() or head[:, 0].any() or head[:, -1].any()
-        if cut or scale > LARGEST_STRETCH:
-            continue
-        mirror = int(rng.choice((1, -1)))
-        if mirror < 0:
-            left, right = head.shape[1] - right, head.shape[1] - left
-        colours = photometric(donor.photo, rng, coarsest=0.8)[:, ::mirror]
-        # Middle on middle, chin on chin.
-        x = (boxes[i, 0] + boxes[i, 2]) / 2 - (left + right) / 2 * scale
-        y = boxes[i, 3] - bottom * scale
-        size = max(1, round(head.shape[1] * scale)), max(1, round(head.shape[0] * scale))
-        front, mask = (
-            Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling.BILINEAR)
-            for plane in (colours, head[:, ::mirror] * np.uint8(255))
-        )
-        picture.paste(front, (round(x), round(y)), mask.filter(ImageFilter.GaussianBlur(0.7)))
-        boxes[i] = x + left * scale, y + top * scale, x + right * scale, boxes[i, 3]
-    return np.asarray(picture), boxes
 
 
 def hat_box(box: Box, rng: Random, highest: float = 0.1) -> Box:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from headcut.geometry import BoolArray, Box, FloatArray, U8Array, centred_square, whole_photo_box
 from headcut_train.augment import Random, photometric
-from headcut_train.disguises import hat_box, hat_mask, paste_hat, real_hat, transplanted
+from headcut_train.disguises import hat_box, hat_mask, paste_hat, real_hat
 from headcut_train.networks import FINDER_STRIDE
 from headcut_train.pictures import (
     SURE,
@@ -45,9 +45,6 @@ COVERED_SHARE, COVERED_MOST = 0.3, 8
 
 FACE_COVERED_SHARE = 0.35
 """How many of these covers are before a part of the face; the others are hats."""
-
-TRANSPLANTED_SHARE = 0.35
-"""Share of far pictures in which heads are replaced by others', if there are guessed masks."""
 
 SURROUNDED_SHARE = 0.6
 """Share of far pictures in which a scene is around a photo that does not fill them, not grey:
@@ -104,8 +101,6 @@ def _far_picture(sources: Sources, rng: Random, size: int) -> Picture:
         searched = rendered[middle::FINDER_STRIDE, middle::FINDER_STRIDE, 0] > 100
         boxes, ignored = (_turned(b, look, size, angle) for b in (sample.boxes, sample.ignored))
         image = upturned(image, rng) if kind == "scenes" else image
-    if sources.get("guessed") and rng.random() < TRANSPLANTED_SHARE:
-        image, boxes = transplanted(image, boxes, sources["guessed"], rng)
     if rng.random() < COVERED_SHARE:
         image = _covered(image, boxes, sources, rng)
     if rng.random() < 0.5:
