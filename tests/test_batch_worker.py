@@ -221,17 +221,19 @@ def test_photos_of_a_shard_that_is_lost_are_cut_again(place: Path, headcut: Head
 
 
 def test_shards_outlive_a_change_to_files(place: Path, headcut: Headcut) -> None:
-    """Other photos are in them; pictures may be cut again as a data set."""
+    """Other photos are in them."""
     record(place, PhotoJob(save=SaveOptions(output="mask"), form="parquet"))
     ran = headcut("batch", "in", "out", "--redo", "--dry-run")
     assert ran.code == 2
     assert "2 photos to be cut again are in the shards of TARGET" in ran.err
 
 
-def test_pictures_are_cut_again_as_a_data_set(place: Path, headcut: Headcut) -> None:
+def test_pictures_are_not_lost_to_a_data_set(place: Path, headcut: Headcut) -> None:
+    """They would be deleted before the shard is written."""
     record(place, PhotoJob(save=SaveOptions()))
     ran = headcut("batch", "in", "out", "--as", "parquet", "--redo", "--dry-run")
-    assert ran.code == 0, ran.err
+    assert ran.code == 2
+    assert "2 pictures of photos to be cut again are in TARGET" in ran.err
 
 
 def test_webp_in_a_webdataset_is_called_so(place: Path) -> None:

@@ -234,6 +234,7 @@ def test_cut_out_is_pasted_back_by_its_sidecar(headcut: Headcut) -> None:
         (["--outline", "thick"], "outline 'thick' is not known; use PX or PX,COLOUR"),
         (["--square", "20", "--outline", "6"], "the outline fills a square of 20; give 5 or less"),
         (["--outline", ""], "outline '' is not known"),
+        (["--outline", "9" * 400], f"outline is {'9' * 400}; give 1 to 200"),
         (["--outline", "0"], "outline is 0; give 1 to 200"),
         (["--outline", "5,nocolour"], "'nocolour' is no colour"),
         (["--background", "nothing.png"], "'nothing.png': no such file; check the name"),

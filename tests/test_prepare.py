@@ -144,6 +144,16 @@ def test_a_plain_mask_with_a_palette_has_its_colours(tmp_path: Path) -> None:
     assert (mask[row, column], mask[0, 0]) == (HEAD_LEVEL, 0)
 
 
+def test_a_plain_mask_may_have_a_class_of_any_colour(tmp_path: Path) -> None:
+    """Number 1 of a palette is red in many a set."""
+    label = plain_label().convert("L").point(lambda level: level // 255)
+    label.putpalette([0, 0, 0, 128, 0, 0, *[0] * 762])
+    write_pair(tmp_path / "source", "a", portrait_photo(), label)
+    mask, _ = prepared(tmp_path / "source", "folder")
+    column, row = head_middle()
+    assert (mask[row, column], mask[0, 0]) == (HEAD_LEVEL, 0)
+
+
 def test_class_numbers_may_be_of_one_bit(tmp_path: Path) -> None:
     """0 and 1 are background and skin."""
     label = plain_label().convert("1")
@@ -377,12 +387,12 @@ def test_a_mask_is_of_the_photo_in_its_own_folder(tmp_path: Path) -> None:
         path = tmp_path / "images" / f"{name}.webp"
         path.parent.mkdir(parents=True, exist_ok=True)
         portrait_photo().save(path)
-    for name in ("p1/001", "p3/002"):
+    for name in ("p1/001", "p3/001", "p3/002"):
         path = tmp_path / "labels" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         plain_label().save(path)
     masks = {pair.name: [mask.parent.name for mask in pair.masks] for pair in find_pairs(tmp_path)}
-    assert masks == {"p1/001": ["p1"], "p2/001": [], "002": ["p3"]}
+    assert masks == {"p1/001": ["p1"], "p2/001": [], "002": ["p3"], "p3/001": ["p3"]}
 
 
 def test_held_out_pairs_stay_held_out_when_others_come(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_a_dragged_line_cuts_again(server: ReviewServer, tmp_path: Path) -> None
     manifest = read_manifest(tmp_path / "out" / "neck.jsonl")
     moved, kept = manifest.pairs[1], manifest.pairs[0]
     assert moved.jaw[3] == (48, 72)
+    assert moved.chin_px == max(y for _, y in moved.jaw)
     necks = [(read_mask(manifest.file(p.mask)) == NECK_LEVEL).sum() for p in (moved, kept)]
     assert 0 < necks[0] < necks[1], "lower: less is cut"
 

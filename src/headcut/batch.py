@@ -145,7 +145,7 @@ def run(
         raise OptionError(f"{source_url}: no photos there; give a place that holds some")
     _refuse_a_mixture(todo, options, choice)
     photos = _chosen(todo.todo, choice)
-    _refuse_to_undo_shards(photos, outputs)
+    _refuse_to_undo(photos, outputs, job.form)
     if choice.dry_run:
         return Outcome(done=0, no_head=0, failed=0, lines=_to_do_lines(todo, len(photos)))
     if job.form != "files":
@@ -178,8 +178,8 @@ def _refuse_a_mixture(todo: Work, options: str, choice: Choice) -> None:
     )
 
 
-def _refuse_to_undo_shards(photos: pa.Table, outputs: pa.Array) -> None:
-    """Raise if photos are in shards: they would be there twice, or the shards deleted with them."""
+def _refuse_to_undo(photos: pa.Table, outputs: pa.Array, form: str) -> None:
+    """Raise if a photo is in a shard, which others need, or its pictures would go too early."""
     old = pc.list_flatten(photos["old_outputs"])
     there = old.filter(pc.is_in(old, value_set=outputs)).to_pylist()
     doubled = sum(SHARD.fullmatch(key) is not None for key in there)
@@ -187,6 +187,11 @@ def _refuse_to_undo_shards(photos: pa.Table, outputs: pa.Array) -> None:
         raise OptionError(
             f"{doubled} photos to be cut again are in the shards of TARGET, which are never "
             "changed; choose another TARGET"
+        )
+    if there and form != "files":
+        raise OptionError(
+            f"{len(there)} pictures of photos to be cut again are in TARGET, and would be deleted "
+            "before a data set holds them; choose another TARGET"
         )
 
 

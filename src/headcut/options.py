@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from headcut.errors import OptionError
 
@@ -45,8 +45,10 @@ def _require_between(
     if not isinstance(value, numbers.Integral if whole else numbers.Real):
         kind = "a whole number" if whole else "a number"
         raise OptionError(f"{name} is {value!r}; give {kind}, {least} to {most}")
-    if not least <= float(value) <= most:
-        raise OptionError(f"{name} is {float(value):g}; give {least} to {most}")
+    number = cast("float", value)
+    if not least <= number <= most:
+        shown = value if isinstance(value, numbers.Integral) else f"{number:g}"
+        raise OptionError(f"{name} is {shown}; give {least} to {most}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class PhotoLimits:
         for name in self.__slots__:
             number = getattr(self, name)
             kind = numbers.Real if name == "max_megapixels" else numbers.Integral
-            if not (isinstance(number, kind) and float(number) > 0):
+            if not (isinstance(number, kind) and cast("float", number) > 0):
                 what = "a number" if kind is numbers.Real else "a whole number"
                 raise OptionError(f"{name} is {number!r}; give {what} above 0")
 

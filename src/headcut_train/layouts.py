@@ -213,8 +213,11 @@ def _plain(paths: tuple[Path, ...], size: tuple[int, int]) -> U8Array:
         mask = mask[..., -1]
     elif mask.ndim == 3:
         if mask.shape[2] > 2 and (mask[..., :3] != mask[..., :1]).any():
-            raise MaskError("the mask is coloured; a plain mask is black and white")
-        mask = mask[..., 0]
+            mask = _opened(paths[0], indices=True)  # a palette's number 1 has any colour
+            if mask.ndim != 2 or mask.max() > 1:
+                raise MaskError("the mask is coloured; a plain mask is black and white")
+        else:
+            mask = mask[..., 0]
     if mask.dtype == bool or mask.max(initial=0) <= 1:
         mask = mask * np.uint8(255)
     if mask.max(initial=0) > 255:
@@ -291,8 +294,9 @@ def _of_folders(photos: Path, masks: Path, prefix: Path) -> dict[str, PairFiles]
     inners = set(inner_of.values())
     for path, inner in inner_of.items():
         candidates = {m.relative_to(masks).with_suffix(""): m for m in by_stem.get(path.stem, [])}
-        free = [mask for name, mask in candidates.items() if name not in inners]
-        chosen = [candidates[inner]] if inner in candidates else free if len(free) == 1 else []
+        lone = [mask for name, mask in candidates.items() if name not in inners]
+        fits = len(candidates) == len(lone) == 1
+        chosen = [candidates[inner]] if inner in candidates else lone if fits else []
         _add(found, prefix / inner, path, tuple(chosen[:1]))
     lone = ((prefix / m.relative_to(masks).with_suffix(""), m) for m in _files(masks, MASK_ENDINGS))
     _add_lone(found, lone)

@@ -29,6 +29,7 @@ from headcut.geometry import (
 from headcut.model_file import open_model
 from headcut.photo import load_photo
 from headcut.segment import HeadSegmenter
+from headcut.writing import why_not_written
 from headcut_train.jaw import DOUBTFUL, below, find_jaw
 from headcut_train.manifest import (
     HEAD_LEVEL,
@@ -100,7 +101,7 @@ def cut_necks(path: Path, *, workers: int = 0) -> Manifest:
                 done.append(pair)
                 keep(pair)
     except OSError as error:
-        raise OutputError(f"{out}: {error.strerror}; free some space and run it again") from error
+        raise OutputError(f"cannot write {journal_of(out)}: {why_not_written(error)}") from error
     done.sort(key=lambda pair: pair.name)
     result = Manifest(out, manifest.layout, manifest.source, tuple(done))
     write_manifest(result)
