@@ -382,17 +382,25 @@ def test_photos_of_one_stem_do_not_hide_each_other(tmp_path: Path) -> None:
 
 
 def test_a_mask_is_of_the_photo_in_its_own_folder(tmp_path: Path) -> None:
-    """Another person's photo of the same number has none; a mask of no folder's photo fits."""
-    for name in ("p1/001", "p2/001", "002"):
+    """Another person's photo of the same number has none; one alone of its name fits anywhere."""
+    for name in ("p1/001", "p2/001", "002", "p1/003", "p2/003"):
         path = tmp_path / "images" / f"{name}.webp"
         path.parent.mkdir(parents=True, exist_ok=True)
         portrait_photo().save(path)
-    for name in ("p1/001", "p3/001", "p3/002"):
+    for name in ("p1/001", "p3/001", "p3/002", "003"):
         path = tmp_path / "labels" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         plain_label().save(path)
     masks = {pair.name: [mask.parent.name for mask in pair.masks] for pair in find_pairs(tmp_path)}
-    assert masks == {"p1/001": ["p1"], "p2/001": [], "002": ["p3"], "p3/001": ["p3"]}
+    assert masks == {
+        "p1/001": ["p1"],
+        "p2/001": [],
+        "p3/001": ["p3"],
+        "002": ["p3"],
+        "p1/003": [],
+        "p2/003": [],
+        "003": ["labels"],
+    }
 
 
 def test_held_out_pairs_stay_held_out_when_others_come(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ beard, ears), `FACE` (head above the chin), `SKIN` (the face's, with the neck's 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -286,18 +287,18 @@ def _files(folder: Path, endings: set[str]) -> list[Path]:
 def _of_folders(photos: Path, masks: Path, prefix: Path) -> dict[str, PairFiles]:
     if masks.name.lower().endswith("mask-anno"):
         return _of_published_celebamask(photos, masks, prefix)
-    by_stem: dict[str, list[Path]] = {}
-    for path in _files(masks, MASK_ENDINGS):
-        by_stem.setdefault(path.stem, []).append(path)
     found: dict[str, PairFiles] = {}
-    inner_of = {p: p.relative_to(photos).with_suffix("") for p in _files(photos, PHOTO_ENDINGS)}
-    inners = set(inner_of.values())
-    for path, inner in inner_of.items():
-        candidates = {m.relative_to(masks).with_suffix(""): m for m in by_stem.get(path.stem, [])}
-        lone = [mask for name, mask in candidates.items() if name not in inners]
-        fits = len(candidates) == len(lone) == 1
-        chosen = [candidates[inner]] if inner in candidates else lone if fits else []
-        _add(found, prefix / inner, path, tuple(chosen[:1]))
+    photo_at = {p: p.relative_to(photos).with_suffix("") for p in _files(photos, PHOTO_ENDINGS)}
+    mask_at = {
+        m.relative_to(masks).with_suffix(""): m for m in reversed(_files(masks, MASK_ENDINGS))
+    }
+    mask_of_stem = {place.name: mask for place, mask in mask_at.items()}
+    stems = Counter(place.name for places in (set(photo_at.values()), mask_at) for place in places)
+    for path, place in photo_at.items():
+        mask = mask_at.get(place)
+        if mask is None and stems[place.name] == 2:  # a photo and a mask in different folders
+            mask = mask_of_stem.get(place.name)
+        _add(found, prefix / place, path, (mask,) if mask else ())
     lone = ((prefix / m.relative_to(masks).with_suffix(""), m) for m in _files(masks, MASK_ENDINGS))
     _add_lone(found, lone)
     return found
