@@ -26,6 +26,7 @@ from headcut.geometry import (
     covered_pixels,
     inside_photo,
     paste_alpha,
+    tight_box,
 )
 from headcut.pipeline import HeadCutter, SeenHead
 from headcut.segment import share_of_head
@@ -164,10 +165,9 @@ def _fits(head: BoolArray, box: Box) -> bool:
         return False
     _, top, _, bottom = box
     slack = APART * (bottom - top)
-    rows = np.flatnonzero(head.any(axis=1))
-    begins = abs(rows[0] - max(0, top)) <= slack
-    ends = rows[-1] + 1 >= min(bottom - slack, len(head) - 2)
-    return bool(begins and ends)
+    _, first, _, last = tight_box(head)
+    begins = abs(first - max(0, top)) <= slack
+    return begins and last >= min(bottom - slack, len(head) - 2)
 
 
 def _around(sample: Sample, i: int, plane: U8Array, crop: Box) -> Sample:

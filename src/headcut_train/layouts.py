@@ -289,9 +289,10 @@ def _of_folders(photos: Path, masks: Path, prefix: Path) -> dict[str, PairFiles]
         return _of_published_celebamask(photos, masks, prefix)
     found: dict[str, PairFiles] = {}
     photo_at = {p: p.relative_to(photos).with_suffix("") for p in _files(photos, PHOTO_ENDINGS)}
-    mask_at = {
-        m.relative_to(masks).with_suffix(""): m for m in reversed(_files(masks, MASK_ENDINGS))
-    }
+    masks_with_places = [
+        (m.relative_to(masks).with_suffix(""), m) for m in _files(masks, MASK_ENDINGS)
+    ]
+    mask_at = dict(reversed(masks_with_places))  # of two at one place, the first
     mask_of_stem = {place.name: mask for place, mask in mask_at.items()}
     stems = Counter(place.name for places in (set(photo_at.values()), mask_at) for place in places)
     for path, place in photo_at.items():
@@ -299,8 +300,7 @@ def _of_folders(photos: Path, masks: Path, prefix: Path) -> dict[str, PairFiles]
         if mask is None and stems[place.name] == 2:  # a photo and a mask in different folders
             mask = mask_of_stem.get(place.name)
         _add(found, prefix / place, path, (mask,) if mask else ())
-    lone = ((prefix / m.relative_to(masks).with_suffix(""), m) for m in _files(masks, MASK_ENDINGS))
-    _add_lone(found, lone)
+    _add_lone(found, ((prefix / place, mask) for place, mask in masks_with_places))
     return found
 
 
