@@ -209,23 +209,27 @@ async function withFullPhoto<T>(choice: Choice, task: (source: Source) => Promis
 }
 
 /** Return how much of the shown photo, in pixels, the chosen heads and strokes may take. */
-async function areaOf({ heads, neck, strokes }: Choice): Promise<number> {
+async function areaOf(choice: Choice): Promise<number> {
   const now = opened();
-  const boxes = strokes.filter((stroke) => stroke.adds).map((stroke) => boxOf(stroke, now.photo));
-  for (const [i, isChosen] of heads.entries()) {
-    if (!isChosen || !now.first[i]) continue;
-    boxes.push(insidePhoto((await lookAgainAt(now, i, neck)).box, now.photo));
+  const added = choice.strokes.filter((stroke) => stroke.adds);
+  const boxes = added.map((stroke) => boxOf(stroke, now.photo));
+  for (const i of chosenIn(choice, now)) {
+    boxes.push(insidePhoto((await lookAgainAt(now, i, choice.neck)).box, now.photo));
   }
   const [left, top, right, bottom] = boxAround(boxes);
   return Math.max(1, (right - left) * (bottom - top));
+}
+
+/** Return the numbers of the chosen heads; the choice may still be of the photo before. */
+function chosenIn({ heads }: Choice, now: Current): number[] {
+  return [...heads.keys()].filter((i) => heads[i] && now.first[i]);
 }
 
 /** Return the chosen heads with the brush strokes, or null if nothing is left. */
 async function composed(choice: Choice, source: Source): Promise<Layer | null> {
   const now = opened();
   const cuts: CutOut[] = [];
-  for (const [i, isChosen] of choice.heads.entries()) {
-    if (!isChosen || !now.first[i]) continue; // the choice may still be of the photo before
+  for (const i of chosenIn(choice, now)) {
     const cut =
       source.scale === 1
         ? await cutAt(now, i, choice.neck)
